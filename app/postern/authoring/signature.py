@@ -223,6 +223,12 @@ def _check_different(requested: list[RequestParameter]) -> None:
         seen.add((each.place, each.sent))
 
 
+def without_default(function: Callable[..., Any]) -> str:
+    """The first parameter after the Context that a call without a request cannot give, "" if all have defaults."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    return next((each.name for each in parameters if each.default is inspect.Parameter.empty), "")
+
+
 def adapters_of(
     body: BodyParameter | None, others: Iterable[PathParameter | RequestParameter]
 ) -> list[TypeAdapter[Any]]:

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from postern.api.representation import fault_json, people_json, uses_json
-from postern.authoring.workflow import WORKFLOW_NAME
+from postern.authoring.by_server import WORKFLOW_NAME
 from postern.catalog import Snapshot, Trigger
 from postern.cli.diagnosis.here import named_workflows
 from postern.cli.terminal import (
