@@ -20,6 +20,7 @@ from postern.assembly.identity import authority
 from postern.assembly.limits import limit_checks
 from postern.assembly.observed import ObservedPart, observed_part
 from postern.assembly.operations import operations_part, readiness_of
+from postern.assembly.outside import NETWORK, Outside
 from postern.assembly.part import Part, without_routes
 from postern.assembly.refusals import RefusalsPart, refusals_part
 from postern.assembly.review import review_part
@@ -52,6 +53,7 @@ def create_app(
     local_caller: LocalCaller = lambda _name, _policy: None,
     make_secret: MakeSecret | None = None,
     role: Role = Role.ALL,
+    outside: Outside = NETWORK,
 ) -> Application:
     """The application that `settings` describe: its parts in the order in which they start. They stop in reverse.
 
@@ -59,11 +61,11 @@ def create_app(
     triggers, and failures are logged with their tracebacks. `local_address` is the server's own address then, where the
     console is, whatever the public URL is, and `local_caller` says whom a token of a person there would name.
     `make_secret` makes a secret of this name in the vault of a local tenant. `role` says whether durable runs are
-    executed here, and triggers served. Raises SettingsFault if a workflow needs a
-    setting that is not set, and DatabaseFault if the database can never be used. A faulty workflow raises nothing: it
-    is listed as a fault, and the others are served.
+    executed here, and triggers served. `outside` is what the application reaches. Raises SettingsFault if a
+    workflow needs a setting that is not set, and DatabaseFault if the database can never be used. A faulty workflow
+    raises nothing: it is listed as a fault, and the others are served.
     """
-    base = foundation(settings, structlog.get_logger("postern"))
+    base = foundation(settings, structlog.get_logger("postern"), outside)
     process, for_author = base.journal.node[-8:], local_tokens is not None
     console_on = not missing_for_console(settings, local_address)
     telemetry = telemetry_part(settings, process, base.log)
@@ -89,13 +91,18 @@ def create_app(
         console_on=console_on,
         later=api.results.of_trigger,
     )
-    own_host, outside = own_host_of(settings, for_author), network_check(settings.allowed_networks)
+    own_host, other_networks = own_host_of(settings, for_author), network_check(settings.allowed_networks)
     traced = telemetry.around(pipeline)
     if role is Role.WORKER:
         return Application(
-            (*map(without_routes, parts), operations), pipeline, base.catalog.catalog, own_host, outside, no_trigger
+            (*map(without_routes, parts), operations),
+            pipeline,
+            base.catalog.catalog,
+            own_host,
+            other_networks,
+            no_trigger,
         )
-    return Application((*parts, operations), pipeline, base.catalog.catalog, own_host, outside, traced)
+    return Application((*parts, operations), pipeline, base.catalog.catalog, own_host, other_networks, traced)
 
 
 def _console(base: Foundation, beside: Beside, local: Local) -> Part:

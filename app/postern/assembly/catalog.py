@@ -44,7 +44,11 @@ class CatalogPart(Part):
 
 
 def catalog_part(
-    settings: Settings, changed: Callable[[Snapshot], None], missing_secrets: Callable[[], Mapping[str, str]] = dict
+    settings: Settings,
+    changed: Callable[[Snapshot], None],
+    missing_secrets: Callable[[], Mapping[str, str]] = dict,
+    *,
+    trial: bool = True,
 ) -> CatalogPart:
     """The folder is loaded at once, and watched while the server runs. `changed` is called with each new snapshot.
     `missing_secrets` returns why each secret of a sender cannot be read, by its name in lower case."""
@@ -57,7 +61,7 @@ def catalog_part(
 
     people = CurrentPeople(settings)
     catalog = load_catalog(
-        settings, on_change=on_change, trial=True, missing_secrets=missing_secrets, current_people=people
+        settings, on_change=on_change, trial=trial, missing_secrets=missing_secrets, current_people=people
     )
     return CatalogPart(
         catalog=catalog,

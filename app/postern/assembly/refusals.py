@@ -27,7 +27,11 @@ def refusals_part(base: Foundation, report: Report) -> RefusalsPart:
         yield
         await refusals.aclose()
 
-    return RefusalsPart(take=refusals.take, life=life, tasks=(refusals.run,), state={"refused": refusals.take})
+    def take(refusal: Refusal) -> bool:
+        base.outside.refused(refusal)
+        return refusals.take(refusal)
+
+    return RefusalsPart(take=take, life=life, tasks=(refusals.run,), state={"refused": take})
 
 
 def examiner(identity: Identity) -> Examine:

@@ -85,8 +85,9 @@ def runs_part(
     def idle() -> bool:
         return runner.running == 0 and all(engine.idle for engine in elsewhere)
 
-    steps = Steps(note=journal.note_step, threads=of_steps, left=left, home=connections.home)
-    calls = Calls(settings, triggers, connections.open, journal.note_call, left=left, home=connections.home)
+    wait = base.outside.sleep
+    steps = Steps(note=journal.note_step, sleep=wait, threads=of_steps, left=left, home=connections.home)
+    calls = Calls(settings, triggers, connections.open, journal.note_call, sleep=wait, left=left, home=connections.home)
     requests = RequestCounts(served=triggers)
     services = Services(connections.secret, connections.of_run, log, steps.run, calls.call)
     counted = _show_failures(requests, log) if for_author else _count_and_log(requests)

@@ -30,6 +30,7 @@ from postern.journal.writing.pending import Operation, Sent
 from postern.journal.writing.queue import CROWDED, CROWDED_BYTES, Queue
 from postern.journal.writing.watched_writer import REPORT_EVERY, SILENCE, SLOW_START, WAITS, Gone, WatchedWriter
 from postern.journal.writing.writer import Done, NotOpened, Opened, Start, Trouble, Work, frame
+from postern.journal.writing.writer_link import StartWriter
 
 START_DELAY = 0.02
 """Seconds after which an unfinished run is queued to be recorded as running. Most have ended by then, and are a single
@@ -54,7 +55,8 @@ log = structlog.get_logger("postern.journal")
 
 class Journal:
     """Records of runs in the database at `url`. It belongs to one event loop, between `open` and `aclose`. `readable`:
-    the database has the tables of this program already, so reads need not wait for the writer, which migrates them."""
+    the database has the tables of this program already, so reads need not wait for the writer, which migrates them.
+    `start_writer` starts the writer in another way than as a process."""
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class Journal:
         growth: Growth | None = None,
         silence: float = SILENCE,
         readable: bool = False,
+        start_writer: StartWriter | None = None,
     ) -> None:
         self.node = new_id()
         self.available = False
@@ -71,7 +74,7 @@ class Journal:
         self._readers = Readers(url)
         path = file_of(url)
         start = Start(url, self.node, None if path is None else identity_of(path))
-        self._writer = WatchedWriter(start, self._on_message, self._writer_gone, silence)
+        self._writer = WatchedWriter(start, self._on_message, self._writer_gone, silence, start_writer)
         self.dialect = self._readers.dialect
         self._patience = patience
         self._readable = readable

@@ -1,0 +1,7 @@
+"""The clock of a test."""
+
+
+class Clock: ...
+
+
+clock = Clock()
