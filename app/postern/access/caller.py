@@ -46,7 +46,4 @@ class Caller:
 BY_SERVER = frozenset({"schedule", "failure", "finding"})
 """The kinds of callers of runs that the server starts itself: by the clock, after a failure, and for a finding."""
 
-CONSEQUENCES = frozenset({"failure", "finding"})
-"""Those whose runs lead to no other run that the server starts itself, so that none leads to the next one forever."""
-
 ANYONE = Caller("anonymous")

@@ -26,7 +26,6 @@ from postern.cli.terminal import (
 )
 from postern.cli.workspace import Workspace, workspace
 from postern.connections.grants.reach import out_of_reach
-from postern.security.findings.alert_workflow import alert_fault
 from postern.settings import Settings, load_settings
 from postern.settings.audit import check_audit
 from postern.settings.console import missing_for_console
@@ -76,8 +75,6 @@ def check() -> None:
     print_faults(snapshot.faults)
     print_advice(snapshot)
     found = [*warnings(here.settings), *environment_warnings(os.environ, here.settings)]
-    if unfit := alert_fault(here.settings.findings.run, snapshot.triggers):
-        fail(f"{unfit}.")
     found += [*_missing_connections(snapshot, here), *out_of_reach(snapshot.triggers.values(), here.settings)]
     found += named_workflows(here.settings, snapshot)
     for warning in found:
@@ -94,7 +91,7 @@ def check() -> None:
     served = _count(len(snapshot.triggers), "workflow")
     faulty = _count(len(snapshot.faults), "faulty module")
     err.print(f"{served} in {escape(str(here.settings.workflows))}, {faulty}; for {tenant}.", highlight=False)
-    raise typer.Exit(1 if snapshot.faults or unfit else 0)
+    raise typer.Exit(1 if snapshot.faults else 0)
 
 
 def unsealed_workflows(settings: Settings, snapshot: Snapshot) -> str:
