@@ -31,7 +31,7 @@ from postern.durable.waits import Waits
 from postern.durable.wakes import Wakes
 from postern.durable.works import Works
 from postern.journal.run import Run
-from postern.runs.runner import holder
+from postern.runs.origin import holder
 from postern.settings.own_application import on_behalf_of
 from postern.triggers.large_bodies import LARGE
 from postern.triggers.read import arguments

@@ -25,9 +25,10 @@ from postern.journal.writing.statements import remove_run
 from postern.preferences import prefers_async
 from postern.runs.claims import earlier_run
 from postern.runs.idempotency import Key, keep
+from postern.runs.origin import with_origin
 from postern.runs.room import Room
 from postern.runs.run_records import RunRecords
-from postern.runs.runner import Read, with_origin
+from postern.runs.runner import Read
 
 RETRY_AFTER = b"1"
 TOO_MANY = "Too many runs are waiting to be started."

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from time import monotonic, time
 from typing import Any
 
@@ -29,10 +30,12 @@ from postern.runs.claims import (
 )
 from postern.runs.deadlines import Deadlines, Task
 from postern.runs.idempotency import Key
+from postern.runs.origin import holder, with_origin
 from postern.runs.outcomes import cut_off, not_begun, raised, succeeded
 from postern.runs.room import Room, shutting_down
 from postern.runs.run_records import RunRecords
-from postern.runs.threads import NotBegun, Threads, holder_name
+from postern.runs.streaming import ended_stream, is_replied, sent_by
+from postern.runs.threads import NotBegun, Threads
 from postern.runs.underway import Late, Underway
 from postern.trace import RUN
 
@@ -40,7 +43,8 @@ Read = Callable[[], Mapping[str, Any]]
 
 
 class Abandoned(Exception):
-    """A run has ended whose workflow had swallowed its cancellation. Its caller has its reply already."""
+    """A run has ended whose caller has its reply already: its workflow had swallowed its cancellation, or its reply
+    was a stream."""
 
 
 class Runner:
@@ -135,6 +139,7 @@ class Runner:
                     outcome = succeeded(await workflow.function(context, **arguments), workflow.result)
                 else:
                     outcome = await self._in_thread(run, context, arguments)
+                outcome = outcome if outcome.stream is None else await self._sent(run, outcome, late)
                 if task in self._deadlines.expired:  # the workflow swallowed its cancellation
                     outcome = self._cut_off(run)
             except BaseException as error:  # SystemExit too: it ends the workflow, never the server
@@ -151,10 +156,15 @@ class Runner:
         except asyncio.CancelledError:
             await self._recorded()
         except Problem as shown:
-            raise unrecorded(shown, run, key) from None
+            self._unrecorded(shown, run, key)
         finally:  # also where the end cannot be recorded
             self._underway.report(run_id)
         return run
+
+    def _sent(self, run: Run, outcome: Outcome, late: Late | None) -> Awaitable[Outcome]:
+        """Send a reply while the run goes on."""
+        in_thread = partial(self._threads.run, run.workflow.name, caller=holder(run))
+        return sent_by(run, outcome, late, self._journal, in_thread)
 
     async def _prepare(
         self, run: Run, arguments: Mapping[str, Any] | Read, key: Key | None
@@ -206,6 +216,11 @@ class Runner:
             self._underway.report(run.id)
         return {}, 0.0
 
+    def _unrecorded(self, shown: Problem, run: Run, key: Key | None) -> None:
+        """The end of a run is recorded later. Raises the problem, unless its caller has its reply."""
+        if not is_replied(run):
+            raise unrecorded(shown, run, key) from None
+
     async def _recorded(self) -> None:
         """Wait for the record of a run whose code has cancelled its own task, so that it gets the reply of its outcome.
         What is written later than the run is written when the run is."""
@@ -227,6 +242,8 @@ class Runner:
     def _end(self, run: Run, key: Key | None) -> Awaitable[Claim | None] | None:
         """The run has ended with its outcome: count it, and record it unless its workflow is stateless."""
         run.ended_at = self._now()
+        if run.sending is not None:
+            run.outcome = ended_stream(run, run.outcome)
         self._ended(run)
         if run.workflow.stateless:
             return None
@@ -284,7 +301,7 @@ class Runner:
         """Record that the server itself ended the request. Raises Abandoned if the run was abandoned before."""
         if run.ended_at:
             raise Abandoned
-        run.outcome, run.ended_at = Outcome(State.INTERRUPTED, 503, b""), self._now()
+        run.outcome, run.ended_at = ended_stream(run, Outcome(State.INTERRUPTED, 503, b"")), self._now()
         record_interruption(self._journal, run, key)
 
     async def _in_thread(self, run: Run, context: Context, arguments: Mapping[str, Any]) -> Outcome:
@@ -315,6 +332,8 @@ class Runner:
         cancelled = issubclass(kind, asyncio.CancelledError) and task.cancelling() > 0
         if cancelled and self._room.closed and not self._deadlines.cancelled(task):
             self._interrupt(run, key)
+            if is_replied(run):
+                raise Abandoned from None
             raise shutting_down() from None
         if issubclass(kind, GeneratorExit):  # if it is a future's, it closes this coroutine, which can await no more
             self._close(run, raised(error, run, self._pages), key)
@@ -329,19 +348,3 @@ class Runner:
     def _cut_off(self, run: Run, *, begun: bool = True) -> Outcome:
         run.cancelled_by = self._underway.take_actor(run.id)
         return cut_off(run, by_hand=self._underway.is_cancelled(run.id), begun=begun)
-
-
-def holder(run: Run) -> str:
-    """Who holds the thread of a run."""
-    return holder_name(run.caller, run.request.client_address)
-
-
-def with_origin(run: Run, resubmitted_from: str, resubmitted_by: str) -> Run:
-    """The run with the trace and the parent run that its request named."""
-    run.resubmitted_from, run.resubmitted_by = resubmitted_from, resubmitted_by
-    request = run.request
-    if request.trace is not None:
-        run.trace_id = request.trace.trace_id
-    if request.chain is not None:
-        run.parent_run_id = request.chain.parent_run_id
-    return run

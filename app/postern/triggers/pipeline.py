@@ -33,6 +33,7 @@ from postern.logs import Coalesced
 from postern.runs.idempotency import HEADER as IDEMPOTENCY_KEY
 from postern.runs.idempotency import Key
 from postern.runs.runner import Abandoned, Read
+from postern.runs.streaming import is_replied
 from postern.runs.underway import Late
 from postern.triggers.challenge import unauthenticated
 from postern.triggers.exchange import EXCHANGE, Exchange
@@ -47,6 +48,7 @@ from postern.triggers.reply import Answer, Later, Send, problem_reply, reply, re
 from postern.triggers.request_counts import Count
 from postern.triggers.requested import idempotency_key, request_of
 from postern.triggers.secure_transport import Scope
+from postern.triggers.stream_reply import send_stream
 
 Arguments = Mapping[str, Any] | Read
 Start = Callable[[Workflow, Caller, Request, Arguments, str, Key | None, Late | None], Awaitable[Run]]
@@ -202,7 +204,7 @@ class Pipeline:
         exchange: Exchange | None = scope.pop(EXCHANGE, None)
         wait = 0.0
         try:
-            late = partial(self._answer_late, scope, send, request_id, exchange)
+            late = partial(self._answer_late, scope, receive, send, request_id, exchange)
             answer = self._preflight(scope) or await self.trigger(scope, receive, request_id, exchange, late)
         except Abandoned:
             return
@@ -277,15 +279,35 @@ class Pipeline:
                 return
         await answer.send(send, head=scope["method"] == "HEAD")
 
+    def _answered(self, scope: Scope, status: int) -> list[tuple[bytes, bytes]]:
+        """The header fields that functions of the gate added, for a reply of this status, of which it is told."""
+        if (answered := self.gate.answered) is not None:
+            answered(scope, status)
+        return scope.get(ADDED, [])
+
     def _failed(self, code: str, scope: Scope, request_id: str) -> Answer:
         """The answer to a request that the server failed to handle, counted."""
         self._rejections.count(scope, code)
         return problem_reply(problem(code), request_id)
 
     async def _answer_late(
-        self, scope: Scope, send: Send, request_id: str, exchange: Exchange | None, ended: Run | Problem
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        request_id: str,
+        exchange: Exchange | None,
+        ended: Run | Problem,
     ) -> None:
-        """Respond in place of the request's own task, which is in a workflow that swallowed its cancellation."""
+        """Respond in place of the request's own task, which is in a workflow that swallowed its cancellation. Or send
+        the reply of a run that goes on meanwhile, or cut it off if the run has ended."""
+        if isinstance(ended, Run) and ended.sending is not None and (is_replied(ended) or not ended.ended_at):
+            if not ended.ended_at:
+                answered = partial(self._answered, scope)
+                await send_stream(ended, scope, receive, send, exchange, answered, console_on=self.console_on)
+            elif exchange is not None:
+                exchange.cut_off()
+            return
         if isinstance(ended, Problem):
             answer = self._rejections.refuse(ended, scope, request_id)
         else:

@@ -88,6 +88,7 @@ def _ending(outcome: Outcome, workflow: "Workflow") -> tuple[Any, ...]:
         message and beginning(message, MAX_KEPT_BYTES),
         outcome.shown,
         outcome.error_traceback and beginning(outcome.error_traceback, MAX_KEPT_BYTES),
+        outcome.stream is not None,
     )
 
 
@@ -107,10 +108,10 @@ def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
     state, status, outputs, outputs_form, headers = State.RUNNING._value_, None, None, None, None
     error_type = error_message = error_shown = error_traceback = None
     if outcome is not None:
-        state, status, reply_headers, content, kind, message, shown, trace = outcome
+        state, status, reply_headers, content, kind, message, shown, trace, streamed = outcome
         plain = reply_headers == JSON_HEADERS
         outputs, form = kept(content, "application/json" if plain else _content_type(reply_headers))
-        outputs_form = form._value_
+        outputs_form = (Form.CUT if streamed and content is not None else form)._value_
         headers = None if plain or content is None else _written_headers(reply_headers)
         if kind:
             error_type, error_shown = kind, int(shown)
