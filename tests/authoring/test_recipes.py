@@ -76,7 +76,7 @@ def test_a_request_with_the_same_key_runs_once():
 
 
 def test_a_form_with_a_file():
-    sent = {"form": {"amount": "12.50"}, "files": {"picture": ("lunch.png", b"\x89PNG", "image/png")}}
+    sent: dict[str, Any] = {"form": {"amount": "12.50"}, "files": {"picture": ("lunch.png", b"\x89PNG", "image/png")}}
     reply = call("submit-receipt", as_=user("ada"), **sent)
     assert reply.json() == {"amount": "12.50", "file": "lunch.png", "bytes": 4}
 
@@ -89,7 +89,7 @@ def signature_of_github(body: bytes, secret: str) -> dict[str, str]:
 def test_github(event: str, result: Any):
     body = json.dumps({"ref": "refs/heads/main"}).encode()
     headers = {"X-GitHub-Event": event, **signature_of_github(body, SECRET)}
-    sent = {"data": body, "content_type": "application/json"}
+    sent: dict[str, Any] = {"data": body, "content_type": "application/json"}
     assert call("github-push", headers=headers, **sent).json() == result
     forged = headers | signature_of_github(body, "another")
     assert call("github-push", headers=forged, **sent).refused == "sender-signature"
@@ -100,7 +100,7 @@ def test_stripe():
     now = int(time.time())
     signed = hmac.new(SECRET.encode(), f"{now}.".encode() + body, hashlib.sha256).hexdigest()
     headers = {"Stripe-Signature": f"t={now},v1={signed}"}
-    sent = {"data": body, "content_type": "application/json"}
+    sent: dict[str, Any] = {"data": body, "content_type": "application/json"}
     assert call("stripe-payment", headers=headers, **sent).json() == {"paid": "pi_1"}
     assert call("stripe-payment", headers={"Stripe-Signature": f"t={now},v1=00"}, **sent).refused == "sender-signature"
 
@@ -127,7 +127,7 @@ class Sender:
         return self._server.do(self._server.send(method, url, "127.0.0.1", list(fields.items()), content))
 
 
-def changes(*states: str) -> Any:
+def changes(*states: str) -> dict[str, Any]:
     """Notifications of Microsoft Graph."""
     change = {
         "subscriptionId": "7f105c7d-2dc5-4530-97cd-4e7ae6534c07",
@@ -148,7 +148,7 @@ def test_graph_sends_changes_with_our_state_only():
     secrets["graph-client-state"] = "ours"
     graph = Sender("graph-notification")
     assert graph(changes("ours", "ours")).status_code == 202
-    assert [graph(body).status_code for body in (changes("ours", "x"), changes(), {"value": []})] == [403] * 3
+    assert [graph(body).status_code for body in (changes("ours", "x"), changes(), [])] == [403] * 3
     assert call("graph-notification", json=changes("ours")).status == 401
 
 
@@ -203,9 +203,12 @@ def test_event_grid_asks_first_and_sends_cloud_events():
     assert asked.headers["webhook-allowed-origin"] == "eventgrid.azure.net"
     assert grid(method="OPTIONS", webhook_request_origin="attacker.example").status_code == 403
     event = {"specversion": "1.0", "id": "1", "source": "/x", "type": "Blob.Created", "data": {}}
-    sent = {"content_type": "application/cloudevents+json; charset=utf-8", "origin": "eventgrid.azure.net"}
+    sent: dict[str, Any] = {
+        "content_type": "application/cloudevents+json; charset=utf-8",
+        "origin": "eventgrid.azure.net",
+    }
     assert grid(event, **sent).json() == {"taken": 1}
-    batch = sent | {"content_type": "application/cloudevents-batch+json; charset=utf-8"}
+    batch: dict[str, Any] = sent | {"content_type": "application/cloudevents-batch+json; charset=utf-8"}
     assert grid([event, event], **batch).json() == {"taken": 2}
 
 
@@ -225,7 +228,7 @@ def test_shared_code():
 
 
 def test_a_package():
-    sent = {"data": "a: [1, 2]", "content_type": "application/yaml"}
+    sent: dict[str, Any] = {"data": "a: [1, 2]", "content_type": "application/yaml"}
     assert call("read-feed", as_=user("ada"), **sent).json() == {"a": [1, 2]}
     assert call("read-feed", as_=user("ada"), data="a: [", content_type="application/yaml").status == 400
 

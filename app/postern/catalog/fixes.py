@@ -119,7 +119,10 @@ def _of_import(error: ImportError, file: Path, folder: Path) -> str:
         return f"Write `{PACKAGE}` in place of `{name}`: modules of the folder are imported below `{PACKAGE}`."
     if own := _name_of_own(name, file, folder):
         return f"Write `from {own} import ...`: modules of the folder are imported below `{PACKAGE}`."
-    return f"Install {package!r} where the server runs, or correct the import. Then it is loaded by itself."
+    return (
+        f"Install {package!r} where the server runs (in an image: workflows/requirements.txt), or correct the import. "
+        "Then it is loaded by itself."
+    )
 
 
 def _name_of_own(name: str, file: Path, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""A workflow that uses a package of its own: it is in `requirements.txt` beside `workflows/`."""
+"""A workflow that uses a package of its own: `workflows/requirements.txt` names it."""
 
 import yaml
 
