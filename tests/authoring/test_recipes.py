@@ -1,5 +1,6 @@
 """The examples and recipes of the pages for authors do what the pages say, for requests in each sender's own form."""
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -148,7 +149,8 @@ def test_graph_sends_changes_with_our_state_only():
     secrets["graph-client-state"] = "ours"
     graph = Sender("graph-notification")
     assert graph(changes("ours", "ours")).status_code == 202
-    assert [graph(body).status_code for body in (changes("ours", "x"), changes(), [])] == [403] * 3
+    refused: list[Any] = [changes("ours", "x"), changes(), []]
+    assert [graph(body).status_code for body in refused] == [403] * 3
     assert call("graph-notification", json=changes("ours")).status == 401
 
 
@@ -243,3 +245,15 @@ def test_a_nightly_report_sends_one_mail():
     sent = connections["mail"].post("/send").replies(None)
     assert call("nightly-report", as_=user("ada")).json() == {"orders": 2}
     assert [mail.json() for mail in sent.calls] == [{"text": "2 open orders"}]
+
+
+def test_a_report_that_fails_starts_the_workflow_that_tells_operators():
+    connections["orders"].get("/open").fails(500, times=99)
+    sent = connections["mail"].post("/send").replies(None)
+    failed = call("nightly-report", as_=user("ada"))
+    assert failed.status == 500
+    until = time.monotonic() + 10
+    while not sent.calls and time.monotonic() < until:
+        SESSION.server.do(asyncio.sleep(0.01))
+    (mail,) = sent.calls
+    assert mail.json() == {"text": f"nightly-report failed in run {failed.headers['x-run-id']}: HTTPStatusError"}
