@@ -40,6 +40,8 @@ DEFAULT_TIMEOUT = 120.0
 MAX_ELEMENTS = 10_000
 """Elements of a body. So many take about 10 ms of the event loop, whatever their types."""
 
+MEDIA_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9!#$&^_.+-]{1,100}")
+
 WORKFLOW_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -51,7 +53,8 @@ class Workflow:
     results are not validated. `connections` and `secrets` are None if any may be used. `networks` are those that
     requests may come from, () for any. `origins` are those whose pages may read replies in a browser (CORS). `timeout`
     is in seconds, infinite for none. `signals` is who may send signals to runs, None for their callers and
-    operators. `parameters` are those of the query and the header, and `form` is the type of a form, None for JSON."""
+    operators. `parameters` are those of the query and the header, `form` is the type of a form, None for JSON, and
+    `produces` the media type of replies in OpenAPI, "" for JSON."""
 
     name: str
     function: Callable[..., Any]
@@ -79,6 +82,7 @@ class Workflow:
     signals: Access | None = None
     parameters: tuple[RequestParameter, ...] = ()
     form: FormType | None = None
+    produces: str = ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the author's function itself, so that a test of a workflow needs no server."""
@@ -122,6 +126,7 @@ def workflow(
     secrets: "Iterable[str] | None" = ...,
     networks: "Iterable[str] | None" = ...,
     origins: "Iterable[str] | None" = ...,
+    produces: str = "",
 ) -> Callable[[Callable[..., Any]], Workflow]: ...
 def workflow(
     function: Callable[..., Any] | None = None,
@@ -144,6 +149,7 @@ def workflow(
     secrets: "Iterable[str] | None" = None,
     networks: "Iterable[str] | None" = None,
     origins: "Iterable[str] | None" = None,
+    produces: str = "",
 ) -> Workflow | Callable[[Callable[..., Any]], Workflow]:
     """Make a workflow of a function: `async def` runs on the event loop, `def` in a thread. The first parameter is the
     Context. A second one is the body, validated against its annotation. Further ones are named in `path`. The return
@@ -158,7 +164,8 @@ def workflow(
     further requests get a 429. `max_body_bytes`: replaces POSTERN_MAX_BODY_BYTES. `max_elements`: values in a JSON
     body. `connections`, `secrets`: the only names that `ctx.connection` and `ctx.secret` take. `networks`: those that
     requests may come from. `origins`: those whose pages may call it in a browser (CORS). `durable`: the caller gets a
-    202 at once, and the run survives crashes. `signals`: who may send signals to its runs.
+    202 at once, and the run survives crashes. `signals`: who may send signals to its runs. `produces`: the media type
+    of replies that are not JSON, for OpenAPI.
 
     Raises WorkflowFault if the options or the function are not valid."""
     lasting = _lasting(timeout, durable, stateless, signals)
@@ -175,6 +182,7 @@ def workflow(
             secure_inputs=secure_inputs,
             secure_outputs=secure_outputs,
             **_bounds(max_concurrency, max_body_bytes, max_elements),
+            produces=_media_type(produces),
             connections=declared_names("connections", connections),
             secrets=declared_names("secrets", secrets),
             line=inspect.unwrap(function).__code__.co_firstlineno,
@@ -274,6 +282,12 @@ def _methods(methods: "Iterable[str]") -> tuple[str, ...]:
     if unknown or not chosen:
         raise WorkflowFault(f"methods={list(chosen)!r}: choose one or more of {', '.join(METHODS)}")
     return tuple(dict.fromkeys(chosen))
+
+
+def _media_type(produces: str) -> str:
+    if produces and not (isinstance(produces, str) and MEDIA_TYPE.fullmatch(produces)):
+        raise WorkflowFault(f"produces={produces!r}: write a media type, such as text/csv or text/event-stream")
+    return produces
 
 
 def _timeout(timeout: float | str | None, durable: bool) -> float:

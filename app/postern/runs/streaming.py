@@ -155,9 +155,10 @@ async def sent_by(
     source = outcome.stream
     if isinstance(source, File):
         path, stat = await in_thread(lambda: found_file(source.path, run.workflow))
-        run.sending = sending = WholeFile(outcome, source, path, stat, in_thread)
+        sending: Sending = WholeFile(outcome, source, path, stat, in_thread)
     else:
-        run.sending = sending = Pieces(outcome, source, in_thread)
+        sending = Pieces(outcome, source, in_thread)
+    run.sending = sending
     try:
         if not run.workflow.stateless:
             await record_begun(journal, run)

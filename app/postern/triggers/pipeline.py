@@ -283,7 +283,7 @@ class Pipeline:
         """The header fields that functions of the gate added, for a reply of this status, of which it is told."""
         if (answered := self.gate.answered) is not None:
             answered(scope, status)
-        return scope.get(ADDED, [])
+        return [*scope.get(ADDED, ())]
 
     def _failed(self, code: str, scope: Scope, request_id: str) -> Answer:
         """The answer to a request that the server failed to handle, counted."""
