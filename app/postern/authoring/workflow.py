@@ -165,9 +165,7 @@ def workflow(
     body. `connections`, `secrets`: the only names that `ctx.connection` and `ctx.secret` take. `networks`: those that
     requests may come from. `origins`: those whose pages may call it in a browser (CORS). `durable`: the caller gets a
     202 at once, and the run survives crashes. `signals`: who may send signals to its runs. `produces`: the media type
-    of replies that are not JSON, for OpenAPI.
-
-    Raises WorkflowFault if the options or the function are not valid."""
+    of replies in OpenAPI. Raises WorkflowFault if the options or the function are not valid."""
     lasting = _lasting(timeout, durable, stateless, signals)
 
     def make(function: Callable[..., Any]) -> Workflow:
@@ -182,9 +180,7 @@ def workflow(
             secure_inputs=secure_inputs,
             secure_outputs=secure_outputs,
             **_bounds(max_concurrency, max_body_bytes, max_elements),
-            produces=_media_type(produces),
-            connections=declared_names("connections", connections),
-            secrets=declared_names("secrets", secrets),
+            **_declared(connections, secrets, produces),
             line=inspect.unwrap(function).__code__.co_firstlineno,
             **lasting,
             **_signature(function, path),
@@ -282,6 +278,12 @@ def _methods(methods: "Iterable[str]") -> tuple[str, ...]:
     if unknown or not chosen:
         raise WorkflowFault(f"methods={list(chosen)!r}: choose one or more of {', '.join(METHODS)}")
     return tuple(dict.fromkeys(chosen))
+
+
+def _declared(connections: "Iterable[str] | None", secrets: "Iterable[str] | None", produces: str) -> dict[str, Any]:
+    """What an author declares of the function beside its annotations."""
+    names = {"connections": declared_names("connections", connections), "secrets": declared_names("secrets", secrets)}
+    return {**names, "produces": _media_type(produces)}
 
 
 def _media_type(produces: str) -> str:
