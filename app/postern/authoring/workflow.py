@@ -42,6 +42,8 @@ DEFAULT_TIMEOUT = 120.0
 MAX_ELEMENTS = 10_000
 """Elements of a body. So many take about 10 ms of the event loop, whatever their types."""
 
+MEDIA_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9!#$&^_.+-]{1,100}")
+
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
@@ -51,9 +53,9 @@ class Workflow:
     results are not validated. `connections` and `secrets` are None if any may be used. `networks` are those that
     requests may come from, () for any. `origins` are those whose pages may read replies in a browser (CORS). `timeout`
     is in seconds, infinite for none. `signals` is who may send signals to runs, None for their callers and
-    operators. `parameters` are those of the query and the header, and `form` is the type of a form, None for JSON.
-    `schedule` is None if it starts by requests only. `on_failure` is the name of the workflow that hears of failed
-    runs, "" for none."""
+    operators. `parameters` are those of the query and the header, `form` is the type of a form, None for JSON, and
+    `produces` the media type of replies in OpenAPI, "" for JSON. `schedule` is None if it starts by requests only.
+    `on_failure` is the name of the workflow that hears of failed runs, "" for none."""
 
     name: str
     function: Callable[..., Any]
@@ -83,6 +85,7 @@ class Workflow:
     form: FormType | None = None
     schedule: Schedule | None = None
     on_failure: str = ""
+    produces: str = ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the author's function itself, so that a test of a workflow needs no server."""
@@ -135,6 +138,7 @@ def workflow(
     secrets: "Iterable[str] | None" = ...,
     networks: "Iterable[str] | None" = ...,
     origins: "Iterable[str] | None" = ...,
+    produces: str = "",
 ) -> Callable[[Callable[..., Any]], Workflow]: ...
 def workflow(
     function: Callable[..., Any] | None = None,
@@ -161,6 +165,7 @@ def workflow(
     secrets: "Iterable[str] | None" = None,
     networks: "Iterable[str] | None" = None,
     origins: "Iterable[str] | None" = None,
+    produces: str = "",
 ) -> Workflow | Callable[[Callable[..., Any]], Workflow]:
     """Make a workflow of a function: `async def` runs on the event loop, `def` in a thread. The first parameter is the
     Context. A second one is the body, validated against its annotation. Further ones are named in `path`. The return
@@ -185,8 +190,7 @@ def workflow(
             secure_inputs=secure_inputs,
             secure_outputs=secure_outputs,
             **_bounds(max_concurrency, max_body_bytes, max_elements),
-            connections=declared_names("connections", connections),
-            secrets=declared_names("secrets", secrets),
+            **_declared(connections, secrets, produces),
             line=inspect.unwrap(function).__code__.co_firstlineno,
             **lasting,
             **by_server(function, when, own_name, on_failure, stateless=stateless),
@@ -286,6 +290,18 @@ def _methods(methods: "Iterable[str]") -> tuple[str, ...]:
         write = f". Write methods={meant!r}" if chosen and len(meant) == len(chosen) else ""
         raise WorkflowFault(f"methods={list(chosen)!r}: choose one or more of {', '.join(METHODS)}{write}")
     return tuple(dict.fromkeys(chosen))
+
+
+def _declared(connections: "Iterable[str] | None", secrets: "Iterable[str] | None", produces: str) -> dict[str, Any]:
+    """What an author declares of the function beside its annotations."""
+    names = {"connections": declared_names("connections", connections), "secrets": declared_names("secrets", secrets)}
+    return {**names, "produces": _media_type(produces)}
+
+
+def _media_type(produces: str) -> str:
+    if produces and not (isinstance(produces, str) and MEDIA_TYPE.fullmatch(produces)):
+        raise WorkflowFault(f"produces={produces!r}: write a media type, such as text/csv or text/event-stream")
+    return produces
 
 
 def _timeout(timeout: float | str | None, durable: bool) -> float:

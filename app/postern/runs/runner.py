@@ -34,7 +34,7 @@ from postern.runs.origin import holder, with_origin
 from postern.runs.outcomes import cut_off, not_begun, raised, succeeded
 from postern.runs.room import Room, shutting_down
 from postern.runs.run_records import RunRecords
-from postern.runs.streaming import ended_stream, is_replied, sent_by
+from postern.runs.streaming import end_events, ended_stream, is_replied, sent_by
 from postern.runs.threads import NotBegun, Threads
 from postern.runs.underway import Late, Underway
 from postern.trace import RUN
@@ -82,8 +82,9 @@ class Runner:
 
     def drain(self) -> None:
         """Start no new runs from now on, also none that wait for their key, their arguments or a thread. Those in
-        progress continue."""
+        progress continue, but streams of events end: their readers connect again, elsewhere."""
         self._room.closed = True
+        end_events(self._entries.values())
 
     @property
     def room(self) -> Room:
@@ -116,10 +117,9 @@ class Runner:
         recorded. If the idempotency key has a run already, return that run and start none.
 
         Raises Problem 503 while the server stops or runs cannot be recorded, 429 at `max_concurrency`, 409 and 422 for
-        the key. A failure of the workflow itself is not raised: it is the run's outcome.
-
-        `arguments` is a function if the author's code takes part in reading them. `late` is called with a run whose
-        workflow swallowed its cancellation, or with a Problem: `start` itself raises Abandoned when it ends.
+        the key. A failure of the workflow itself is not raised: it is the run's outcome. `arguments` is a function if
+        the author's code takes part in reading them. `late` sends a reply while its run goes on. It is also called with
+        a run whose workflow swallowed its cancellation, or with a Problem: `start` then raises Abandoned when it ends.
         `started_by` decides for whom the run may act (`access.principal`)."""
         self._room.take(workflow)
         try:

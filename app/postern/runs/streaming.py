@@ -5,7 +5,7 @@ were, and nothing of what was sent.
 """
 
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from os import PathLike, stat_result
 from pathlib import Path
 from threading import Lock
@@ -19,10 +19,12 @@ from postern.journal.run import Outcome, Run, State
 from postern.runs.claims import record_begun
 from postern.runs.outcomes import READER_GONE
 from postern.runs.run_records import RunRecords
+from postern.runs.underway import Entry
 
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Calls a function in a thread of the run's workflow."""
 
+_STOPPED = "The server stopped while the reply was sent."
 _PRIVATE = (".py", ".pyc", ".pyi")
 """Files of an author's folder that are never sent: code."""
 _HOW = {State.SUCCEEDED: "complete", State.TIMED_OUT: "timed-out", State.INTERRUPTED: "shutting-down"}
@@ -155,9 +157,10 @@ async def sent_by(
     source = outcome.stream
     if isinstance(source, File):
         path, stat = await in_thread(lambda: found_file(source.path, run.workflow))
-        run.sending = sending = WholeFile(outcome, source, path, stat, in_thread)
+        sending: Sending = WholeFile(outcome, source, path, stat, in_thread)
     else:
-        run.sending = sending = Pieces(outcome, source, in_thread)
+        sending = Pieces(outcome, source, in_thread)
+    run.sending = sending
     try:
         if not run.workflow.stateless:
             await record_begun(journal, run)
@@ -187,9 +190,18 @@ def ended_stream(run: Run, outcome: Outcome) -> Outcome:
     how = _HOW.get(outcome.state, outcome.error_type if outcome.error_type == READER_GONE else "failed")
     if outcome.state is State.CANCELLED and how != READER_GONE:
         how = "cancelled"
+    if outcome.state is State.INTERRUPTED:
+        outcome.error_type, outcome.error_message, outcome.shown = "shutting-down", _STOPPED, True
     outcome.content = to_json({"bytes": sending.sent, "ended": how})
     outcome.status, outcome.headers, outcome.stream = sending.status, sending.headers, sending
     return outcome
+
+
+def end_events(entries: Iterable[Entry]) -> None:
+    """The server stops: streams of events, which may be endless, are cut off now."""
+    for task, run, *_ in list(entries):
+        if isinstance(run.sending, Pieces) and run.sending.at_once:
+            task.cancel()
 
 
 def found_file(path: str | PathLike[str], workflow: Workflow) -> tuple[Path, stat_result]:

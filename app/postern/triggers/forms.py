@@ -6,15 +6,16 @@ SPOOLED files of SPOOL_BYTES.
 """
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import suppress
+from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
+from starlette.datastructures import UploadFile as ParsedFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from postern.authoring.form_type import FormType
-from postern.authoring.inputs import Form, UploadFile, uploaded
+from postern.authoring.inputs import Form, uploaded
 from postern.authoring.sent_form import Item, SentForm
 from postern.errors import Problem, problem
 from postern.media_types import is_form, is_multipart
@@ -67,13 +68,17 @@ class _Parser(MultiPartParser):
     def on_end(self) -> None:
         self.whole = True
 
+    def close_files(self) -> None:
+        """Remove all files, also one that has begun and not ended."""
+        for file in self._files_to_close_on_error:
+            file.close()
+
 
 async def read_form(
     form: FormType, content_type: bytes, body: AsyncGenerator[bytes, None], *, in_memory: bool = False
 ) -> SentForm:
     """The form in a body of `multipart/form-data`. Raises Problem 400 and 413, and what `body` raises."""
     parser = _Parser(content_type, body, form.limits, IN_MEMORY if in_memory else SPOOL_BYTES)
-    parsed = None
     try:
         parsed = await parser.parse()
         if not parser.whole:
@@ -81,8 +86,7 @@ async def read_form(
     except MultiPartException as error:
         raise _not_a_form(_why(error.message)) from None
     except Problem:
-        if parsed is not None:
-            _close(parsed.multi_items())
+        parser.close_files()
         raise
     finally:
         await body.aclose()
@@ -91,7 +95,7 @@ async def read_form(
         if isinstance(value, str):
             items.append((name, value))
         elif value.filename or value.size:  # else the input of a file that a browser sends empty
-            items.append((name, uploaded(value)))
+            items.append((name, uploaded(_kept_in_memory(value) if in_memory else value)))
         else:
             value.file.close()
     return SentForm(items)
@@ -165,11 +169,11 @@ async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
     yield body
 
 
-def _close(items: Any) -> None:
-    for _, value in items:
-        if isinstance(value, UploadFile) or not isinstance(value, str):
-            with suppress(OSError):
-                value.file.close()
+def _kept_in_memory(parsed: ParsedFile) -> ParsedFile:
+    """The same file, which nobody has to close."""
+    content = parsed.file.read()
+    parsed.file.close()
+    return ParsedFile(BytesIO(content), size=parsed.size, filename=parsed.filename, headers=parsed.headers)
 
 
 def _why(message: str) -> str:

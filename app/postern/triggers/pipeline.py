@@ -154,17 +154,12 @@ class Pipeline:
                 request._prefer = b",".join(value for name, value in scope["headers"] if name == PREFER)
             key = idempotency_key(trigger, caller, request, scope) if IDEMPOTENCY_KEY in fields else None
             if (admitted := self.gate.admitted) is not None:
-                admitted(caller, workflow.name, address_of(scope), request_id)
+                admitted(caller, workflow.name, request.client_address, request_id)
             run = await self.start(workflow, caller, request, given, request_id, key, late)
         finally:
             remove_files(form)
         later = request._prefer and run.outcome.status == ACCEPTED
         return await self.later(run, receive) if later else reply(run, console_on=self.console_on)
-
-    def _preflight(self, scope: Scope) -> Answer | None:
-        """The answer to a browser that asks whether a page of another origin may send a request."""
-        preflight = self.gate.preflight
-        return preflight(scope) if preflight is not None and scope["method"] == "OPTIONS" else None
 
     def _known(self, trigger: Trigger, scope: Scope, single: Mapping[bytes, bytes] | None) -> Caller | None:
         """The caller, if nothing has to be awaited to know it."""
@@ -205,7 +200,8 @@ class Pipeline:
         wait = 0.0
         try:
             late = partial(self._answer_late, scope, receive, send, request_id, exchange)
-            answer = self._preflight(scope) or await self.trigger(scope, receive, request_id, exchange, late)
+            asks = self.gate.preflight if scope["method"] == "OPTIONS" else None
+            answer = (asks and asks(scope)) or await self.trigger(scope, receive, request_id, exchange, late)
         except Abandoned:
             return
         except Disconnected:
@@ -283,7 +279,7 @@ class Pipeline:
         """The header fields that functions of the gate added, for a reply of this status, of which it is told."""
         if (answered := self.gate.answered) is not None:
             answered(scope, status)
-        return scope.get(ADDED, [])
+        return [*scope.get(ADDED, ())]
 
     def _failed(self, code: str, scope: Scope, request_id: str) -> Answer:
         """The answer to a request that the server failed to handle, counted."""
