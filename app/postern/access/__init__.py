@@ -1,6 +1,6 @@
 """Access to triggers: the three access modes, their policies, the Caller, and the decision. Pure."""
 
-from postern.access.caller import ANYONE, BY_SERVER, GUID, Caller
+from postern.access.caller import ANYONE, BY_SERVER, GUID, KINDS, Caller
 from postern.access.check import Check, Refused
 from postern.access.decision import admit, checks
 from postern.access.modes import (
@@ -24,6 +24,7 @@ __all__ = [
     "ANYONE",
     "BY_SERVER",
     "GUID",
+    "KINDS",
     "OPEN",
     "REVOKED",
     "Access",

@@ -3,7 +3,12 @@
 import re
 from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
+
+CallerKind = Literal["anonymous", "user", "application", "schedule", "failure", "finding"]
+
+KINDS: tuple[str, ...] = get_args(CallerKind)
+"""The kinds of callers."""
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -19,7 +24,7 @@ class Caller:
     authentication contexts that the sign-in met, `capabilities` (xms_cc) what the client can handle. `credential`
     (azpacr, appidacr) is how the client authenticated. Source: Microsoft, access-token-claims-reference."""
 
-    kind: Literal["anonymous", "user", "application", "schedule", "failure", "finding"]
+    kind: CallerKind
     object_id: str = ""
     tenant_id: str = ""
     client_id: str = ""

@@ -1,7 +1,5 @@
 """Failures: workflows that hear of the failed runs of others."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from postern.api.own_run_metrics import failure_metrics
@@ -20,11 +18,8 @@ class FailuresPart(Part):
     notifier: Notifier
 
 
-def failures_part(
-    base: Foundation, runs: RunsPart, durable: DurablePart, *, now: Callable[[], float] = time.time
-) -> FailuresPart:
-    """Each server process looks at failures, whatever its role: they are there where runs are. `now` is in Unix
-    seconds."""
+def failures_part(base: Foundation, runs: RunsPart, durable: DurablePart) -> FailuresPart:
+    """Each server process looks at failures, whatever its role: they are there where runs are."""
     journal, catalog = base.journal, base.catalog
     notifier = Notifier(
         catalog.triggers,
@@ -32,8 +27,8 @@ def failures_part(
         journal.write,
         starter(durable.start),
         stopping=lambda: runs.runner.room.closed,
-        now=now,
     )
+    base.outside.started(notifier)
     runs.failed.append(notifier.failed)
     catalog.listeners.append(lambda _old, _new: notifier.wake())
     return FailuresPart(

@@ -4,6 +4,7 @@ kit replaces it (`postern.testing`), and nothing else of the application."""
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from time import time
 
 from postern.connections import Connections
 from postern.identity import Tenant
@@ -19,7 +20,8 @@ class Outside:
     """What a server has. `fetch_for` returns the function that fetches a tenant's signing keys, None for those at
     Entra. `connections` makes what workflows reach, of the settings and Entra's address. `sleep` waits between the
     attempts of steps and calls. `refused` gets each rejected request. `trial`: modules are tried in another process
-    first. `start_writer` starts what writes to the journal in another way than as a process."""
+    first. `start_writer` starts what writes to the journal in another way than as a process. `now` is the clock of
+    schedules and failures, in Unix seconds. `started` gets the parts whose next look a test asks for."""
 
     fetch_for: FetchFor | None = None
     connections: Callable[[Settings, str], Connections] = Connections
@@ -27,6 +29,8 @@ class Outside:
     refused: Callable[[Refusal], object] = lambda _: None
     trial: bool = True
     start_writer: StartWriter | None = None
+    now: Callable[[], float] = time
+    started: Callable[[object], object] = lambda _: None
 
 
 NETWORK = Outside()

@@ -1,8 +1,10 @@
 """Schedules: workflows that the server starts by the clock."""
 
-import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+
+import structlog
 
 from postern.api.own_run_metrics import schedule_metrics
 from postern.assembly.durable import DurablePart
@@ -12,10 +14,12 @@ from postern.assembly.runs import RunsPart
 from postern.schedules.scheduler import Scheduler
 from postern.triggers.server_runs import starter
 
+log = structlog.get_logger("postern.schedules")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulesPart(Part):
-    """Starts runs by the clock. A test sets the clock, and calls `scheduler.step`."""
+    """Starts runs by the clock. A test sets the clock (`outside.now`), and calls `scheduler.step`."""
 
     scheduler: Scheduler
 
@@ -26,9 +30,8 @@ def schedules_part(
     durable: DurablePart,
     *,
     fires: bool = True,
-    now: Callable[[], float] = time.time,
 ) -> SchedulesPart:
-    """Without `fires` no run starts by the clock here: another server process does it. `now` is in Unix seconds."""
+    """Without `fires` no run starts by the clock here: another server process does it."""
     journal, catalog = base.journal, base.catalog
     scheduler = Scheduler(
         catalog.triggers,
@@ -37,10 +40,20 @@ def schedules_part(
         starter(durable.start),
         journal.node,
         stopping=lambda: runs.runner.room.closed,
-        now=now,
+        now=base.outside.now,
     )
+    base.outside.started(scheduler)
     catalog.listeners.append(lambda _old, _new: scheduler.wake())
+
+    @asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        found = sorted(name for name, trigger in catalog.triggers().items() if trigger.workflow.schedule)
+        if found and not fires:
+            log.info("schedules-elsewhere", workflows=found, fix="run a server process with the role worker or all")
+        yield
+
     return SchedulesPart(
+        life=life,
         scheduler=scheduler,
         tasks=(scheduler.run,) if fires else (),
         metrics=(schedule_metrics(lambda: dict(scheduler.outcomes)),),

@@ -20,6 +20,8 @@ MISSED = ("skip", "once")
 DEFAULT_ZONE = "UTC"
 LONGEST = 200
 """Characters of an expression."""
+NEXT_TIMES = 3
+"""Due times that are shown of a schedule."""
 OVERLAP = timedelta(hours=27)
 """A clock that is put back shows times again. Whoever looks back starts this much later, so that none is overlooked.
 Samoa and Kwajalein once changed by a whole day."""

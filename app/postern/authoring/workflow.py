@@ -4,6 +4,7 @@ The catalog collects the Workflow values of the modules in the folder. The runne
 """
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec

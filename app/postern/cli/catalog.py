@@ -3,12 +3,13 @@
 import os
 from keyword import iskeyword
 from pathlib import Path
+from time import time
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from postern.api.representation import fault_json, people_json, uses_json
+from postern.api.representation import fault_json, people_json, schedule_json, uses_json
 from postern.authoring.by_server import WORKFLOW_NAME
 from postern.catalog import Snapshot, Trigger
 from postern.cli.diagnosis.here import named_workflows
@@ -22,6 +23,7 @@ from postern.cli.terminal import (
     print_faults,
     print_json,
     program,
+    schedule_table,
     workflow_table,
 )
 from postern.cli.workspace import Workspace, workspace
@@ -108,7 +110,8 @@ def unsealed_workflows(settings: Settings, snapshot: Snapshot) -> str:
 def list_workflows(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """List the workflows with method, URL and access mode, and the object ids of those on a list."""
+    """List the workflows with method, URL and access mode, the object ids of those on a list, and the next times of
+    schedules."""
     here = workspace()
     snapshot = here.load()
     if as_json:
@@ -118,6 +121,9 @@ def list_workflows(
         return
     print_faults(snapshot.faults)
     out.print(workflow_table(snapshot, here.server_url, ids=True))
+    if scheduled := schedule_table(snapshot, time()):
+        out.print()
+        out.print(scheduled)
 
 
 def new(
@@ -190,6 +196,8 @@ def _row(trigger: Trigger, here: Workspace) -> dict[str, Any]:
         "networks": list(workflow.networks),
         "origins": list(workflow.origins),
         "description": workflow.description,
+        "schedule": schedule_json(workflow, time()),
+        "on_failure": workflow.on_failure or None,
         **uses_json(trigger),
         "file": str(trigger.file),
         "line": workflow.line,

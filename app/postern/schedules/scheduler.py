@@ -187,7 +187,7 @@ class Scheduler:
 
     async def _fire_inline(self, due: _Decided) -> None:
         run = due.run()
-        recorded = None if due.trigger.workflow.stateless else facts(run.record(self.now()))
+        recorded = None if due.trigger.workflow.stateless else facts(run.record(time.time()))
         wanted = due.claim(run_id=run.id, run=recorded, node=self.node)
         if not await self.write(partial(claim, wanted=wanted)):
             return  # another server process has it
