@@ -21,7 +21,9 @@ class Outside:
     Entra. `connections` makes what workflows reach, of the settings and Entra's address. `sleep` waits between the
     attempts of steps and calls. `refused` gets each rejected request. `trial`: modules are tried in another process
     first. `start_writer` starts what writes to the journal in another way than as a process. `now` is the clock of
-    schedules and failures, in Unix seconds. `started` gets the parts whose next look a test asks for."""
+    schedules and failures, in Unix seconds. `started` gets the parts whose next look a test asks for. `step_kept` is
+    asked when a step of a durable run is kept (see `durable_steps.Kept`), and `durable_early` opens the database of
+    checkpoints before the first durable run."""
 
     fetch_for: FetchFor | None = None
     connections: Callable[[Settings, str], Connections] = Connections
@@ -31,6 +33,8 @@ class Outside:
     start_writer: StartWriter | None = None
     now: Callable[[], float] = time
     started: Callable[[object], object] = lambda _: None
+    step_kept: Callable[[str, str, bool], bool] = lambda _run_id, _step, _ran: True
+    durable_early: bool = True
 
 
 NETWORK = Outside()

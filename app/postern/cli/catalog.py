@@ -26,8 +26,9 @@ from postern.cli.terminal import (
     schedule_table,
     workflow_table,
 )
-from postern.cli.workspace import Workspace, workspace
+from postern.cli.workspace import STATE_FOLDER, Workspace, workspace
 from postern.connections.grants.reach import out_of_reach
+from postern.local_tenant import LocalTenant
 from postern.settings import Settings, load_settings
 from postern.settings.audit import check_audit
 from postern.settings.console import missing_for_console
@@ -128,8 +129,14 @@ def list_workflows(
 
 def new(
     name: Annotated[str, typer.Argument(help="The workflow's name, as in its URL: approve-leave.")],
+    tested: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="After `test`: the workflow to write a first test of.")
+    ] = None,
 ) -> None:
-    """Write a module with a working workflow."""
+    """Write a module with a working workflow, or, as `new test NAME`, a first test of a workflow."""
+    if tested is not None:
+        _new_test(name, tested)
+        return
     settings = load_settings()
     wanted = name.replace("_", "-")
     if not WORKFLOW_NAME.fullmatch(wanted) or wanted[0].isdigit():
@@ -167,6 +174,18 @@ def new(
         markup=False,
         soft_wrap=True,
     )
+
+
+def _new_test(word: str, name: str) -> None:
+    from postern.cli.new_test import new_test
+
+    if word != "test":
+        fail(f"postern new takes one name. To write a first test: {program()} new test {name}")
+        raise typer.Exit(2)
+    here = workspace()
+    triggers = here.load().triggers
+    local = here.local or LocalTenant.open(STATE_FOLDER, here.settings.people)
+    new_test(name, triggers, local)
 
 
 def _missing_connections(snapshot: Snapshot, here: Workspace) -> list[str]:

@@ -56,7 +56,7 @@ log = structlog.get_logger("postern.journal")
 class Journal:
     """Records of runs in the database at `url`. It belongs to one event loop, between `open` and `aclose`. `readable`:
     the database has the tables of this program already, so reads need not wait for the writer, which migrates them.
-    `start_writer` starts the writer in another way than as a process."""
+    For `start_writer` see Link."""
 
     def __init__(
         self,
@@ -152,8 +152,7 @@ class Journal:
     def end(self, run: Run, along: Callable[[Connection], object] | None = None) -> "asyncio.Future[Any]":
         """Queue a run that has ended, and an operation for its transaction. The future is done, with the operation's
         result, when the run is on disk. If it raises Problem `journal-unavailable`, the run is still written later."""
-        loop = self._loop
-        if loop is None:
+        if (loop := self._loop) is None:
             raise RuntimeError("the journal is not open")
         future = loop.create_future()
         operation = None if along is None else Operation(pickle.dumps(along), None, None, waiter=future)
@@ -189,8 +188,7 @@ class Journal:
         function of a module, with its arguments as `functools.partial`. It may run again after a lost connection, so it
         must be idempotent. `undo` runs if it was committed after its caller got an error. Raises Problem
         `journal-unavailable`."""
-        loop = self._loop
-        if loop is None or not self.available:
+        if (loop := self._loop) is None or not self.available:
             raise unavailable()
         future = loop.create_future()
         self._queue.operate(Operation(pickle.dumps(operation), future, undo))
@@ -228,8 +226,7 @@ class Journal:
 
     def _tick(self) -> None:
         """Called every START_DELAY: record unfinished runs, and notice a batch that hangs."""
-        loop = self._loop
-        if loop is None:
+        if (loop := self._loop) is None:
             return
         self._timer = loop.call_later(START_DELAY, self._tick)
         now = monotonic()

@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from postern.testing.calling import call, runs, start
     from postern.testing.clock import clock
+    from postern.testing.crashes import crash_after, resume
     from postern.testing.people import app, nobody, user
     from postern.testing.result import Result, Started
     from postern.testing.stand_ins import connections, secrets, triggers
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "calling": ("call", "runs", "start"),
     "clock": ("clock",),
+    "crashes": ("crash_after", "resume"),
     "people": ("app", "nobody", "user"),
     "result": ("Result", "Started"),
     "stand_ins": ("connections", "secrets", "triggers"),
@@ -31,7 +33,9 @@ __all__ = [
     "call",
     "clock",
     "connections",
+    "crash_after",
     "nobody",
+    "resume",
     "runs",
     "secrets",
     "start",

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from postern.testing.failing import KitFailure
-from postern.testing.people import Sender, nobody, user
-from postern.testing.result import Record, Result, Started, read
+from postern.testing.people import Sender, sender_of
+from postern.testing.record import Record
+from postern.testing.result import Result, Started
 from postern.testing.session import SESSION
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def start(
 ) -> Started:
     """Send the same request, and do not wait: for tests that move the clock, or cancel, while a workflow runs."""
     server, scene = SESSION.server, SESSION.now
+    if server.crashes.happened.is_set():
+        raise KitFailure("The server process has crashed, as this test asked for: write resume() first.")
     trigger = _trigger(server, name)
     body, kind = _body(json, data, content_type, form, files)
     fields = _fields(headers)
@@ -79,20 +82,22 @@ def start(
     if key:
         scene.keyed = True
         fields.append(("Idempotency-Key", key))
-    sender = user(as_) if isinstance(as_, str) else as_ or nobody()
+    sender = sender_of(as_)
     if (token := server.token(sender)) and "authorization" not in given:
         fields.append(("Authorization", f"Bearer {token}"))
     url = f"/triggers/{name}{quote(path, safe='/%:@!$&()*+,;=~-._')}"
     if query:
         url += f"?{urlencode(query, doseq=True)}"
     sent = server.send(method.upper() or _method(trigger), url, address or scene.address, fields, body)
-    return Started(server.begin(sent))
+    reply = server.begin(sent)
+    scene.replies.append(reply)
+    return Started(reply, sender)
 
 
 def runs(workflow: str = "") -> list[Record]:
     """The runs that were started in this test, the newest first; those of one workflow if it is named."""
     first = SESSION.now.first
-    page = read(f"/runs?limit=200{f'&workflow={quote(workflow)}' if workflow else ''}")
+    page = SESSION.server.read(f"/runs?limit=200{f'&workflow={quote(workflow)}' if workflow else ''}")
     return [record for record in page.runs if record.id > first] if page is not None else []
 
 

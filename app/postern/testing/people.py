@@ -70,7 +70,15 @@ def app(
 
 def nobody() -> Sender:
     """A request without a token."""
-    return Sender("nobody")
+    return NOBODY
+
+
+NOBODY = Sender("nobody")
+
+
+def sender_of(who: Sender | str | None) -> Sender:
+    """Who that is: a text is a person's name, and None is nobody."""
+    return user(who) if isinstance(who, str) else who or NOBODY
 
 
 def _options(

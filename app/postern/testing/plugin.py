@@ -8,16 +8,37 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from postern.testing import session
 
 OTHERS = frozenset({"anyio", "asyncio", "trio", "twisted"})
 """Markers of tests that another plug-in runs."""
 
 
+CONFIG: "list[pytest.Config]" = []
+"""That of this session."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Remember where this session keeps what later ones can use."""
+    CONFIG[:] = [config]
+
+
 def _session() -> "session.Session | None":
     """The session of the tests that use the kit; None if no module has imported anything of it."""
     module = sys.modules.get("postern.testing.session")
-    return module.SESSION if module is not None else None
+    if module is None:
+        return None
+    found: session.Session = module.SESSION
+    found.kept = _kept
+    return found
+
+
+def _kept() -> "Path | None":
+    """A folder of pytest's cache, if there is one."""
+    cache = getattr(CONFIG[0], "cache", None) if CONFIG else None
+    return cache.mkdir("postern") if cache is not None else None
 
 
 def pytest_pyfunc_call(pyfuncitem: "pytest.Function") -> bool | None:
@@ -34,6 +55,12 @@ def pytest_pyfunc_call(pyfuncitem: "pytest.Function") -> bool | None:
     named = pyfuncitem._fixtureinfo.argnames
     asyncio.run(function(**{name: pyfuncitem.funcargs[name] for name in named}))
     return True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Let the session know the cache before a fixture uses the kit."""
+    _session()
 
 
 @pytest.hookimpl(wrapper=True)

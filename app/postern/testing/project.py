@@ -13,6 +13,8 @@ from postern.settings.sources import PREFIX
 ADDRESS = "https://postern.test"
 """The server's own address in tests. The top level domain is reserved for them (RFC 6761)."""
 
+DATABASE = "postern.db"
+
 PORT = 9
 """In the addresses of the local tenant, which nothing serves in a test."""
 
@@ -64,6 +66,6 @@ def _forced(tenant: LocalTenant, scratch: Path, defaults: dict[str, Any]) -> dic
         "key_vault_url": tenant.key_vault_url,
         "azure_credential": "client_secret",
         "public_url": ADDRESS,
-        "database_url": f"sqlite:///{scratch / 'postern.db'}",
+        "database_url": f"sqlite:///{scratch / DATABASE}",
     }
     return {PREFIX + name.upper(): value for name, value in values.items()}

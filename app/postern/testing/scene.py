@@ -3,10 +3,16 @@
 import itertools
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from postern.ids import new_id
 from postern.testing.failing import KitFailure
 from postern.testing.stubs import Stubs
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from postern.http_client import Response
 
 _NUMBERS = itertools.count(1)
 
@@ -15,7 +21,8 @@ _NUMBERS = itertools.count(1)
 class Scene:
     """`connections` and `triggers` have stubs by name, `secrets` values. `failures` make the test fail. `address` is
     that of its callers: one of its own, so that the test has its own share of what the server limits by address.
-    Records of its runs have higher ids than `first`."""
+    Records of its runs have higher ids than `first`. It sent idempotency keys if it is `keyed`. `replies` come to the
+    requests that it sent."""
 
     connections: dict[str, Stubs] = field(default_factory=lambda: defaultdict(Stubs))
     triggers: dict[str, Stubs] = field(default_factory=lambda: defaultdict(Stubs))
@@ -24,6 +31,7 @@ class Scene:
     address: str = ""
     first: str = field(default_factory=new_id)
     keyed: bool = False
+    replies: "list[Future[Response]]" = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         """Give it an address of its own."""

@@ -1,16 +1,19 @@
 """The application in this process, in an event loop and a thread of its own, without a port."""
 
 import asyncio
+import json
 import shutil
+import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import closing
 from contextvars import Context
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from httpx2 import ASGITransport
 
@@ -23,17 +26,27 @@ from postern.journal.refusal import Refusal
 from postern.local_tenant import LocalTenant
 from postern.local_tenant.defaults import OPERATOR, OWN_APPLICATION
 from postern.settings import EntraAuth, Settings
+from postern.testing.crash_plan import CrashPlan
+from postern.testing.empty_database import put_database
+from postern.testing.failing import KitFailure
 from postern.testing.lines import Lines
+from postern.testing.loop import TestLoop
 from postern.testing.people import Sender, token_of, user
-from postern.testing.project import ADDRESS, folder_of, project_settings
+from postern.testing.project import ADDRESS, DATABASE, folder_of, project_settings
 from postern.testing.reaching import StubbedConnections
+from postern.testing.record import Record
 from postern.testing.scene import Scene
 from postern.testing.writing import start_writer
 
 T = TypeVar("T")
 
+Fields = Sequence[tuple[str | bytes, str | bytes]]
+"""The header fields of a request."""
+
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
+
+ACCEPTED = 202
 
 OPERATORS_ADDRESS = "127.255.255.254"
 """The client address of the kit itself."""
@@ -46,59 +59,118 @@ class Server:
     tenant: LocalTenant
     app: Application
 
-    def __init__(self, project: Path, scratch: Path) -> None:
+    def __init__(self, project: Path, scratch: Path, kept: Path | None = None) -> None:
         self.scene = Scene()
         self.spent = False
         self.refusals: dict[str, Refusal] = {}
         self.lines = Lines()
-        self._scratch = scratch
+        self.crashes = CrashPlan(self._failed)
+        self._project, self._scratch = project, scratch
         self.settings, self.tenant = project_settings(project, scratch)
+        if not (scratch / DATABASE).exists():
+            put_database(scratch / DATABASE, kept)
         self._started: Future[None] = Future()
+        self._ended_by: BaseException | None = None
         self._stopping: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="postern", daemon=True)
 
     @classmethod
-    def start(cls) -> Self:
-        """The application of the project in the working directory. Raises UserFault for settings that cannot be
-        used."""
-        server = cls(folder_of(Path.cwd()), Path(tempfile.mkdtemp(prefix="postern-test-")))
+    def start(cls, former: "Server | None" = None, kept: Path | None = None) -> Self:
+        """The application of the project in the working directory, or of a `former` server, on its database. `kept` is
+        a folder for an empty database. Raises UserFault for settings that cannot be used."""
+        if former is None:
+            server = cls(folder_of(Path.cwd()), Path(tempfile.mkdtemp(prefix="postern-test-")), kept)
+        else:
+            server = cls(former._project, former._scratch)
+            server.refusals, server.lines, server.crashes = former.refusals, former.lines, former.crashes
+            server.crashes.begin_again()
+        server.lines.open()
         server._thread.start()
-        server._started.result(START_SECONDS)
+        try:
+            server._started.result(START_SECONDS)
+        except BaseException:
+            server.stop()
+            raise
         return server
 
-    def stop(self) -> None:
-        """Stop it, and delete its files."""
+    def stop(self, *, keep: bool = False) -> None:
+        """Stop it, and delete its files, or `keep` them for the next one."""
+        self.lines.pause()
         if self._loop is not None and self._stopping is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(STOP_SECONDS)
-        self.lines.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        if not keep:
+            self.lines.close()
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def advance(self, seconds: float) -> None:
+        """Move the timers of its loop ahead."""
+
+        async def advance() -> None:
+            cast("TestLoop", self._loop).advance(seconds)
+
+        self.do(advance())
 
     def do(self, work: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
         """The result of work in the application's loop."""
-        return self.begin(work).result(seconds)
+        try:
+            return self.begin(work).result(seconds)
+        except CancelledError:
+            raise self._gone() from self._ended_by
 
     def begin(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         """Begin work in the application's loop."""
-        if self._loop is None:
-            raise RuntimeError("the application does not run")
+        if self._loop is None or self._loop.is_closed():
+            work.close()
+            raise self._gone() from self._ended_by
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def forget(self, scene: Scene) -> None:
-        """Forget what a test left in memory."""
+    def forget(self, *, keys: bool) -> None:
+        """Forget what a test left. `keys`: it sent idempotency keys, which the next test may send too."""
+        if keys:
+            with closing(sqlite3.connect(self._scratch / DATABASE)) as database, database:
+                database.execute("DELETE FROM idempotency_keys")
+        self.lines.pause()
         self.scene = Scene(address="127.0.0.1")
         self.refusals.clear()
         self.lines.clear()
 
-    def get(self, path: str) -> Response:
-        """The response to an operator's GET."""
-        headers = [("Authorization", f"Bearer {self.token(user(OPERATOR))}")]
-        return self.do(self.send("GET", path, OPERATORS_ADDRESS, headers, b""))
+    def api(self, method: str, path: str, sender: Sender, body: bytes = b"") -> Response:
+        """The response of the API to a caller."""
+        token, headers = self.token(sender), []
+        if token:
+            headers.append(("Authorization", f"Bearer {token}"))
+        if body:
+            headers.append(("Content-Type", "application/json"))
+        return self.do(self.send(method, path, OPERATORS_ADDRESS, headers, body))
 
-    async def send(self, method: str, url: str, address: str, headers: list[tuple[str, str]], body: bytes) -> Response:
+    def read(self, path: str) -> Record | None:
+        """A document of the API, as an operator gets it; None if there is none."""
+        response = self.api("GET", path, user(OPERATOR))
+        if response.status_code == 404:
+            return None
+        if response.status_code != 200:
+            raise KitFailure(f"GET {path} got {response.status_code}: {response.text[:500]}")
+        found: Record = Record.of(json.loads(response.content))
+        return found
+
+    def goes_on(self, scene: Scene) -> bool:
+        """Whether something of a test is still under way: the next test must not see it."""
+        if not all(reply.done() for reply in scene.replies):
+            return True
+        accepted = any(reply.exception() or reply.result().status_code == ACCEPTED for reply in scene.replies)
+        return accepted and bool(self.unended())
+
+    def unended(self) -> list[Record]:
+        """The runs that have not ended."""
+        pages = [self.read(f"/runs?limit=200&state={state}") for state in ("Waiting", "Running")]
+        return [run for page in pages if page is not None for run in page.runs]
+
+    async def send(self, method: str, url: str, address: str, headers: Fields, body: bytes) -> Response:
         """The response to a request of a client at this address."""
-        request = Request(method, f"{ADDRESS}{url}", headers=headers, content=body)
+        fields = [(_bytes(name), _bytes(value)) for name, value in headers]
+        request = Request(method, f"{ADDRESS}{url}", headers=fields, content=body)
         response = await self._transport(address).handle_async_request(request)
         await response.aread()
         return response
@@ -107,14 +179,20 @@ class Server:
         """A token at this moment, "" for nobody."""
         return token_of(sender, self.tenant, time.time())
 
+    def _gone(self) -> KitFailure:
+        self.spent = True
+        self._thread.join(STOP_SECONDS)
+        return KitFailure(f"The application has ended: {self._ended_by!r}")
+
     # In the thread of the loop
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            with asyncio.Runner(loop_factory=TestLoop) as runner:
                 self.app = create_app(self.settings, local_tokens=lambda _: "", outside=self._outside())
                 runner.run(self._serve())
         except BaseException as error:
+            self._ended_by = error
             if not self._started.done():
                 self._started.set_exception(error)
 
@@ -128,13 +206,28 @@ class Server:
         connections = partial(
             StubbedConnections, tenant=self.tenant, scene=lambda: self.scene, here=self._here, sleep=_no_pause
         )
-        return Outside(self._fetch_for, connections, _no_pause, self._refused, trial=False, start_writer=start_writer)
+        return Outside(
+            fetch_for=self._fetch_for,
+            connections=connections,
+            sleep=_no_pause,
+            refused=self._refused,
+            trial=False,
+            start_writer=start_writer,
+            step_kept=self._step_kept,
+            durable_early=False,
+        )
 
     def _fetch_for(self, _: Tenant) -> Callable[[], Any]:
         async def fetch() -> bytes:
-            return _json(self.tenant.jwks())
+            return json.dumps(self.tenant.jwks()).encode()
 
         return fetch
+
+    def _failed(self, failure: KitFailure) -> None:
+        self.scene.failures.append(failure)
+
+    def _step_kept(self, run_id: str, label: str, ran: bool) -> bool:
+        return self.crashes.kept(run_id, label, ran)
 
     def _refused(self, refusal: Refusal) -> None:
         self.refusals[refusal.request_id] = refusal
@@ -154,6 +247,10 @@ class Server:
         return await task  # a run has a task of its own, as over the wire
 
 
+def _bytes(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode()
+
+
 def _audience(auth: EntraAuth) -> str:
     return auth.audience or auth.scopes[0].removesuffix("/.default")
 
@@ -161,9 +258,3 @@ def _audience(auth: EntraAuth) -> str:
 async def _no_pause(_: float) -> None:
     """Do not wait between the attempts of a step or a call."""
     await asyncio.sleep(0)
-
-
-def _json(document: Mapping[str, Any]) -> bytes:
-    from json import dumps
-
-    return dumps(document).encode()

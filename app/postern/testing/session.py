@@ -8,18 +8,21 @@ from postern.testing.scene import Scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from postern.testing.server import Server
 
 
 class Session:
-    """The scene of the current test, and the application of all of them. Each is made when it is first asked for."""
+    """The scene of the current test, and the application of all of them. Each is made when it is first asked for.
+    `at_end` is called when the test has ended. `kept` returns the folder for what later sessions can use."""
 
     def __init__(self) -> None:
         self._scene: Scene | None = None
         self._server: Server | None = None
         self._guard = Guard(self._failed)
         self.at_end: list[Callable[[], object]] = []
+        self.kept: Callable[[], Path | None] = lambda: None
 
     @property
     def now(self) -> Scene:
@@ -36,8 +39,9 @@ class Session:
         if self._server is None:
             from postern.testing.server import Server  # it imports all of the program
 
-            self._server = Server.start()
+            self._server = Server.start(kept=self.kept())
         self._server.scene = scene
+        self._server.lines.open()
         return self._server
 
     def check(self) -> None:
@@ -53,10 +57,19 @@ class Session:
         for function in functions:
             function()
         if scene is not None and self._server is not None:
-            if self._server.spent:
+            if self._server.spent or self._server.goes_on(scene):
                 self.stop()
             else:
-                self._server.forget(scene)
+                self._server.forget(keys=scene.keyed)
+
+    def restart(self) -> None:
+        """Stop the application, and start it again on the same database."""
+        former, scene = self.server, self.now
+        former.stop(keep=True)
+        from postern.testing.server import Server
+
+        self._server = Server.start(former)
+        self._server.scene, self._server.spent = scene, True
 
     def stop(self) -> None:
         """Stop the application. The next test starts another one."""
