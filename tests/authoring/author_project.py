@@ -39,7 +39,7 @@ def serving(folder: Path) -> Iterator[None]:
     """Let the kit serve the examples and recipes in a folder, and nothing else, until the block ends. The durable one
     is run by `tests/durable/test_examples.py`."""
     (folder / "workflows").mkdir()
-    for file in [*(ROOM / "examples").glob("*.py"), *(ROOM / "recipes").glob("*.py")]:
+    for file in [*(ROOM / "first_steps").glob("*.py"), *(ROOM / "recipes").glob("*.py")]:
         if "durable=True" not in file.read_text("utf-8"):
             shutil.copy(file, folder / "workflows")
     (folder / "postern.toml").write_text(TOML, "utf-8")

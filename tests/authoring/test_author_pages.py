@@ -14,7 +14,7 @@ PAGES = {name: (ROOM / name).read_text("utf-8") for name in ("WRITE.md", "RECIPE
 FILES = {
     path.name: path.read_text("utf-8")
     for path in [
-        *(ROOM / "examples").rglob("*.py"),
+        *(ROOM / "first_steps").rglob("*.py"),
         *(ROOM / "recipes").glob("*.py"),
         ROOT / "workflows" / "hello.py",
     ]

@@ -6,6 +6,7 @@ import hmac
 import json
 import time
 from collections.abc import Iterator
+from runpy import run_path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from postern.http_client import Response
 from postern.testing import app, call, connections, secrets, triggers, user
 from postern.testing.project import ADDRESS
 from postern.testing.session import SESSION
-from tests.authoring.author_project import SECRET, serving
+from tests.authoring.author_project import ROOM, SECRET, serving
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,6 +36,14 @@ def test_a_typed_body_is_checked():
     assert call("quote-price", as_=user("ada"), json=order).json() == {"item": "pen", "price": "95.00"}
     refused = call("quote-price", as_=user("ada"), json=order | {"count": 0})
     assert (refused.status, refused.json()["errors"][0]["where"]) == (400, "/count")
+
+
+OWN_TESTS = run_path(str(ROOM / "first_steps" / "tests" / "test_quote_price.py"))
+
+
+@pytest.mark.parametrize("name", [name for name in OWN_TESTS if name.startswith("test_")])
+def test_the_tests_of_the_page_pass(name: str):
+    OWN_TESTS[name]()
 
 
 def test_who_may_call():

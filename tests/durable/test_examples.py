@@ -230,7 +230,7 @@ async def test_lisa_does_not_approve_her_own_order(host: AuthorHost):
 @pytest.mark.parametrize(("approves", "state"), [(True, "booking of van, handed over"), (False, "timed-out")])
 async def test_a_car_is_handed_over_on_the_day_if_lisa_approves(host: AuthorHost, approves: bool, state: str):
     """The durable example of the page "Write a workflow"."""
-    rent: Workflow = module(FOLDER.parents[1] / "authoring" / "examples" / "rent_car.py").rent_car
+    rent: Workflow = module(FOLDER.parents[1] / "authoring" / "first_steps" / "rent_car.py").rent_car
     host.serve(rent)
     run_id = await host.accept(rent, b'{"car": "van", "days_until": 20}', caller=ADA)
     if approves:
