@@ -77,7 +77,8 @@ def dev(host: Host = None, port: Port = None) -> None:
                 make_secret=lambda name: local.vault.make(name, int(time.time())),
             )
 
-        lines = RequestLines(app, structlog.get_logger("postern"), lambda: app.catalog.snapshot.triggers)
+        log, catalog = structlog.get_logger("postern"), app.catalog
+        lines = RequestLines(app, log, lambda: catalog.snapshot.triggers, lambda: catalog.snapshot.faults)
         config = server_config(lines, trusted_proxies=given.trusted_proxies)
 
         def ready(address: str) -> None:
