@@ -6,6 +6,9 @@ from typing import Any
 from postern.authoring.streams import EVENTS, OCTETS, File, Source, Stream
 from postern.errors import Headers, Pairs, checked_headers
 
+UNBUFFERED = {"X-Accel-Buffering": "no"}
+"""It makes nginx pass events on as they come."""
+
 
 class Reply:
     """A response with a status and headers that the author chooses: `return Reply(201, {"id": 7}, {"Location": "/x"})`.
@@ -63,7 +66,7 @@ class Reply:
     def events(cls, source: Source, *, headers: Headers | Pairs | None = None) -> "Reply":
         """Server-sent events: an iterator of `Event`, of text, or of anything that pydantic can write as JSON. The
         workflow's `timeout` limits the whole stream."""
-        return cls(200, Stream(source, events=True), _with_type(headers, EVENTS))
+        return cls(200, Stream(source, events=True), {**UNBUFFERED, **_with_type(headers, EVENTS)})
 
 
 def _with_type(headers: Headers | Pairs | None, content_type: str) -> Headers:
