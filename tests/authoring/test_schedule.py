@@ -1,5 +1,6 @@
 """Schedules: what a cron expression means, and which field of a faulty one is wrong."""
 
+import zoneinfo
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
@@ -81,6 +82,15 @@ def test_a_faulty_option_is_a_fault_that_names_it(options: dict[str, object], sa
         workflow(**options)  # type: ignore[call-overload]
     assert says in str(fault.value)
     assert str(fault.value).startswith(tuple(f"{option}=" for option in options))
+
+
+def test_zones_are_there_where_the_system_has_none():
+    before = zoneinfo.TZPATH
+    try:
+        zoneinfo.reset_tzpath(to=[])
+        assert zoneinfo.ZoneInfo.no_cache(MADRID).utcoffset(datetime(2027, 7, 1)) == timedelta(hours=2)  # noqa: DTZ001
+    finally:
+        zoneinfo.reset_tzpath(to=before)
 
 
 def test_spelling_does_not_matter():

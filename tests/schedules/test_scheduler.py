@@ -288,7 +288,7 @@ async def test_a_time_that_cannot_be_claimed_is_tried_again(house: Installation)
         await one.look(SEVEN)
         await one.look(SEVEN + 1)
     assert [line["event"] for line in logs] == ["schedule-not-started"]
-    assert one.scheduler.wait(SEVEN + 1) == AGAIN_SECONDS
+    assert (one.scheduler.next_due(), one.scheduler.wait()) == (SEVEN, AGAIN_SECONDS)
     one.scheduler.write = working
     await one.look(SEVEN + 2)
     assert len(house.started) == 1
@@ -300,14 +300,15 @@ async def unavailable(_operation: object) -> None:
 
 async def test_it_waits_for_the_next_due_time_and_looks_at_the_clock_meanwhile(house: Installation):
     one = house.process()
-    assert one.scheduler.wait(BEFORE) == LOOK_SECONDS
-    await one.look(BEFORE)
-    assert one.scheduler.wait(BEFORE) == LOOK_SECONDS
-    assert one.scheduler.wait(SEVEN - 2) == pytest.approx(2, abs=0.01)
+    for _ in range(2):
+        assert (one.scheduler.next_due(), one.scheduler.wait()) == (SEVEN, LOOK_SECONDS)
+        await one.look(BEFORE)
+    one.at = SEVEN - 2
+    assert one.scheduler.wait() == pytest.approx(2, abs=0.01)
     house.served = {}
     await one.look(SEVEN)
     assert house.started == []
-    assert one.scheduler.wait(SEVEN) == LOOK_SECONDS
+    assert (one.scheduler.next_due(), one.scheduler.wait()) == (None, LOOK_SECONDS)
 
 
 async def test_a_stateless_workflow_has_no_record(house: Installation):

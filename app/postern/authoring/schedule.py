@@ -1,17 +1,15 @@
 """Schedules, as authors write them: a cron expression and a time zone. Pure, but for the system's table of zones.
 
-CronSim follows Debian's cron, also where clocks change for summer time (`schedules/README.md`). It is imported by the
-first schedule.
+CronSim follows Debian's cron, also where clocks change for summer time (`schedules/README.md`). It and the table of
+zones are imported by the first schedule.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from difflib import get_close_matches
 from functools import lru_cache
 from itertools import islice
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from postern.authoring.signature import WorkflowFault
 
@@ -126,9 +124,13 @@ def _never(expression: str) -> WorkflowFault:
 def _checked_zone(zone: object) -> str:
     if zone is None:
         return DEFAULT_ZONE
+    from zoneinfo import ZoneInfoNotFoundError, available_timezones
+
     try:
         _zone(str(zone))
     except (ZoneInfoNotFoundError, ValueError, OSError):
+        from difflib import get_close_matches
+
         near = get_close_matches(str(zone), available_timezones(), 1, 0.5)
         hint = f". Did you mean {near[0]!r}?" if near else ', like timezone="Europe/Madrid"'
         raise WorkflowFault(f"timezone={zone!r} is not a name of the IANA time zone database{hint}") from None
@@ -137,4 +139,8 @@ def _checked_zone(zone: object) -> str:
 
 @lru_cache(maxsize=64)
 def _zone(name: str) -> tzinfo:
-    return UTC if name == DEFAULT_ZONE else ZoneInfo(name)
+    if name == DEFAULT_ZONE:
+        return UTC
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo(name)

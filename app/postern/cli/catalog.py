@@ -90,6 +90,8 @@ def check() -> None:
         console = f"{here.settings.public_url}/console"
         said = f"The console is on: {console}, with the redirect URI {console}/callback in Entra."
         err.print(escape(said), highlight=False, soft_wrap=True)
+    if scheduled := schedule_table(snapshot, time()):
+        err.print(scheduled)
     tenant = "the local tenant (POSTERN_TENANT_ID is not set)" if here.local else f"tenant {here.settings.tenant_id}"
     served = _count(len(snapshot.triggers), "workflow")
     faulty = _count(len(snapshot.faults), "faulty module")

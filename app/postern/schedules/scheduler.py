@@ -103,7 +103,7 @@ class Scheduler:
             try:
                 await self.step()
                 trouble.over()
-                wait = self.wait(self.now())
+                wait = self.wait()
             except Exception as error:
                 trouble.say(error)
             try:
@@ -112,15 +112,20 @@ class Scheduler:
             except TimeoutError:
                 pass
 
-    def wait(self, now: float) -> float:
-        """Seconds until the next look."""
-        waits = [LOOK_SECONDS]
+    def next_due(self) -> float | None:
+        """The next time that is due, or the one that is tried again; None if there is none."""
+        now, times = self.now(), []
         for name, trigger in self._scheduled().items():
             schedule, (_, floor) = trigger.workflow.schedule, self._floors.get(name, ("", now))
-            at = None if schedule is None else next(schedule.after(floor), None)
-            if at is not None:
-                waits.append(at - now + _MOMENT if at > now else AGAIN_SECONDS)
-        return min(waits)
+            times.append(None if schedule is None else next(schedule.after(floor), None))
+        return min((at for at in times if at is not None), default=None)
+
+    def wait(self) -> float:
+        """Seconds until the next look."""
+        at, now = self.next_due(), self.now()
+        if at is None:
+            return LOOK_SECONDS
+        return min(LOOK_SECONDS, at - now + _MOMENT if at > now else AGAIN_SECONDS)
 
     async def step(self) -> None:
         """Decide about the times that are due. The runs start in tasks of their own."""
