@@ -13,6 +13,7 @@ from postern.assembly.asgi import Application, no_trigger
 from postern.assembly.audit import audit_part
 from postern.assembly.console_needs import Beside, Local, console_off
 from postern.assembly.durable import DurablePart, durable_part
+from postern.assembly.failures import failures_part
 from postern.assembly.findings import findings_part
 from postern.assembly.foundation import Foundation, foundation
 from postern.assembly.grants import grants_part
@@ -26,6 +27,7 @@ from postern.assembly.refusals import RefusalsPart, refusals_part
 from postern.assembly.review import review_part
 from postern.assembly.revocation import revocation_part
 from postern.assembly.runs import RunsPart, runs_part
+from postern.assembly.schedules import schedules_part
 from postern.assembly.senders import SendersPart, senders_part
 from postern.assembly.signed_urls import MakeSecret, SignedUrlsPart, signed_urls_part
 from postern.assembly.takeovers import beat_every
@@ -73,12 +75,14 @@ def create_app(
     grants = grants_part(base, local_address if console_on else None)
     runs = runs_part(base, for_author=for_author, pages=grants.address, beat_every=beat_every())
     durable = durable_part(base, runs, grants.address, executes=role is not Role.HTTP)
-    findings = findings_part(base, runs.runner, observed.observer)
+    schedules = schedules_part(base, runs, durable, fires=role is not Role.HTTP)
+    failures = failures_part(base, runs, durable)
+    findings = findings_part(base, durable, observed.observer)
     refusals = refusals_part(base, observed.observer.rejected)
     urls, review, large = signed_urls_part(base, make_secret), review_part(base), LargeBodies()
     api = api_part(base, runs, durable, refusals, grants, revocation, local_tokens, large, (*urls.pages, *review.pages))
     watching = (audited, findings, observed, revocation, senders, urls)
-    checked = (telemetry, *base.parts, *watching, grants, runs, durable, refusals, api)
+    checked = (telemetry, *base.parts, *watching, grants, runs, durable, schedules, failures, refusals, api)
     readiness = readiness_of(checked)
     beside = Beside(runs, refusals, api, grants, revocation, urls, review, readiness)
     parts = (*checked, _console(base, beside, Local(local_address, local_tokens, local_caller)))

@@ -4,6 +4,7 @@ from sqlalchemy import Column, Double, Index, Integer, PrimaryKeyConstraint, Tab
 
 from postern.journal.durable_tables import approvals, durable_runs, signals
 from postern.journal.metadata import metadata
+from postern.journal.own_run_tables import failure_notices, failure_watches, schedules
 from postern.journal.security_tables import (
     audit_chains,
     audit_checkpoints,
@@ -23,6 +24,8 @@ __all__ = [
     "calls",
     "clock",
     "durable_runs",
+    "failure_notices",
+    "failure_watches",
     "findings",
     "grants",
     "idempotency_keys",
@@ -33,6 +36,7 @@ __all__ = [
     "refusals",
     "revocations",
     "runs",
+    "schedules",
     "sessions",
     "signals",
     "signed_urls",
