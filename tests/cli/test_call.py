@@ -52,6 +52,11 @@ class Sheet(BaseModel):
 async def sheet(ctx: Context, sheet: Annotated[Sheet, Form()], x_shop: Annotated[str, Header()] = ""):
     return {"title": sheet.title, "file": [sheet.photo.filename, sheet.photo.size], "shop": x_shop}
 
+@workflow
+async def fails(ctx: Context):
+    key = ctx.secret("key")
+    return len(key)
+
 @workflow(access=anonymous())
 async def untrue(ctx: Context):
     return Reply(200, b"{", {"Content-Type": "application/json"})
@@ -96,6 +101,17 @@ def test_a_refusal_has_exit_code_1_and_says_why(call: Postern):
         assert sent in result.stderr
         assert "--as NAME: ada, lisa, gil, " in result.stderr
     assert "is not on the list of this trigger" in result.stderr
+
+
+def test_a_failed_run_leads_to_the_line_and_the_fix(call: Postern, postern: Postern, server: Server):
+    result = call("fails")
+    assert (result.exit_code, result.stderr.splitlines()[0].startswith("500 ")) == (1, True)
+    said, _, command = result.stderr.splitlines()[-1].partition(": ")
+    assert said == "What failed, with the line and the fix"
+    shown = postern(*command.split()[-3:])
+    line = WORKFLOWS.splitlines().index("    return len(key)") + 1
+    assert f'File "{server.folder / "workflows" / "echoes.py"}", line {line}, in fails' in shown.stdout
+    assert "fix: write `await` before the call that made the coroutine" in shown.stdout
 
 
 def test_the_default_person_is_that_of_postern_token(call: Postern):

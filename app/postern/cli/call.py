@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +22,7 @@ from postern.cli.api_client import (
 )
 from postern.cli.form_option import FormFields, HeaderFields, sent_form, sent_headers
 from postern.cli.later_result import place_of, result_of
-from postern.cli.terminal import err, out, plain, stop
+from postern.cli.terminal import err, out, plain, program, stop
 from postern.cli.workspace import OPERATOR, Workspace, workspace
 from postern.http_client import HTTPError, Response, http_client
 
@@ -80,6 +81,11 @@ def call(
     except KeyboardInterrupt:
         raise typer.Exit(1) from None
     _show(response)
+    run_id = response.headers.get("x-run-id")
+    if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR and run_id and here.local:
+        err.print(
+            f"What failed, with the line and the fix: {program()} runs show {run_id}", markup=False, highlight=False
+        )
     by_token = response.headers.get("www-authenticate", "").startswith("Bearer")
     if response.status_code == 401 and by_token and here.local and token_file is None:
         sent = f"The token was {who}'s" if who else "No token was sent"
