@@ -191,7 +191,7 @@ def test_check_tells_of_a_name_that_people_does_not_have(postern: Postern):
 @pytest.mark.parametrize(
     ("text", "line", "cause", "fix"),
     [
-        ("from postern import workflow\n\ndef (:\n", 3, "SyntaxError", "Correct the syntax at this line."),
+        ("from postern import workflow\n\ndef (:\n", 3, "SyntaxError", "Correct the syntax at this line"),
         ("x = 1\n1 / 0\n", 2, "ZeroDivisionError: division by zero", "Correct the error at this line."),
         ("x = 1\n", None, "No workflow is defined", "Write @workflow above a function"),
         ("import nothing_of_the_kind\n", 1, "ModuleNotFoundError", "Install 'nothing_of_the_kind'"),

@@ -18,7 +18,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 MODULE = """
 import asyncio
-from postern import Context, Problem, Reply, anonymous, tenant_users, workflow
+from typing import Annotated
+from pydantic import BaseModel
+from postern import Context, Form, Problem, Query, Reply, UploadFile, anonymous, tenant_users, workflow
 from tests.pipeline.test_durable_runs import Gate
 
 async def first() -> str:
@@ -39,6 +41,18 @@ async def waits() -> str:
 @workflow(durable=True)
 async def steps(ctx: Context, body: dict | None = None):
     return {"steps": await ctx.step(second, await ctx.step(first)), "body": body}
+
+class Sheet(BaseModel):
+    title: str
+    photo: UploadFile
+
+@workflow(durable=True)
+async def handed_in(ctx: Context, sheet: Annotated[Sheet, Form()], page: Annotated[int, Query()] = 1):
+    return {"title": sheet.title, "photo": (await sheet.photo.read()).decode(), "page": page}
+
+@workflow(durable=True)
+async def streamed(ctx: Context):
+    return Reply.stream(iter("a"))
 
 @workflow(durable=True, access=anonymous())
 async def sleeps(ctx: Context):
@@ -145,6 +159,26 @@ async def served(
 async def server(served: Server) -> Server:
     Gate.done, Gate.fails, Gate.begun, Gate.open = [], False, asyncio.Event(), asyncio.Event()
     return served
+
+
+async def test_a_form_with_files_is_read_again_when_its_run_begins_and_its_record_only_counts_them(server: Server):
+    parts: dict[str, Any] = {"data": {"title": "Cat"}, "files": {"photo": ("cat.txt", b"miaow")}}
+    run = await server.accepted("handed-in?page=2", **parts)
+    record = await server.state(run, "Succeeded")
+    assert record["outputs"] == {"title": "Cat", "photo": "miaow", "page": 2}
+    about = {"filename": "cat.txt", "content_type": "text/plain", "size": 5}
+    assert record["inputs"] == {"title": "Cat", "photo": about}
+    again = await server.ask("POST", f"{run}/resubmit", "lisa")
+    assert (again.status_code, again.json()["code"]) == (409, "cannot-resubmit")
+    wrong = await server.ask("POST", "/triggers/handed-in", "lisa", data={"title": "Cat"})
+    assert wrong.json()["code"] == "unsupported-media-type"
+
+
+async def test_a_durable_run_that_returns_a_stream_fails_and_says_what_to_return(server: Server):
+    record = await server.state(await server.accepted("streamed"), "Failed")
+    assert record["error"]["type"] == "StreamOfDurableRun"
+    shown = await server.ask("GET", f"/runs/{record['id']}", "ada")
+    assert "Return the content" in shown.json()["error"]["message"]
 
 
 async def test_a_202_leads_to_the_result(server: Server):

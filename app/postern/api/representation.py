@@ -1,6 +1,7 @@
 """Records as JSON. Pure. Bodies that are JSON are included as they were sent."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from math import isfinite
@@ -26,6 +27,8 @@ from postern.trace import trace_id_of
 NOTED = frozenset({Form.BASE64, Form.CUT, Form.SECURED, Form.REDACTED})
 """Forms of a body that is not shown as it was sent: `inputs_note` or `outputs_note` names the form."""
 NULL = b"null"
+_OF_A_STREAM = re.compile(r'\{"bytes":\d+,"ended":"[a-z-]+"\}')
+"""What is recorded of a reply that was sent while its run went on (`runs.streaming`)."""
 
 
 def run_json(record: RunRecord, *, private: bool, acts: bool = True, parts: DurableParts | None = None) -> bytes:
@@ -168,9 +171,11 @@ def _may_be_cancelled(record: RunRecord) -> bool:
 
 
 def _body(text: str | None, form: Form | None) -> bytes:
-    """A body as JSON: unchanged if it is JSON, otherwise a string."""
+    """A body as JSON: unchanged if it is JSON, otherwise a string. Of a stream there is how much was sent, as JSON."""
     if text is None:
         return NULL
+    if form is Form.CUT and _OF_A_STREAM.fullmatch(text):
+        return text.encode()
     if form in (Form.JSON, Form.REDACTED):  # its sender declared it as JSON, or it was redacted in its own form
         try:
             text = text.removeprefix("\ufeff")

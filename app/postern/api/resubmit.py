@@ -11,11 +11,12 @@ from urllib.parse import quote
 from postern.access import ANYONE, OPEN, Caller, Guarded, Signed, StartedBy, admit
 from postern.api.access import Standing
 from postern.authoring.request import Request
+from postern.authoring.sent_form import URLENCODED
 from postern.authoring.workflow import Workflow
 from postern.catalog import Snapshot, Trigger
 from postern.catalog.context_changes import apply
 from postern.errors import Problem, problem
-from postern.journal.body_form import Form
+from postern.journal.body_form import WITH_FILES, Form
 from postern.journal.reading.records import RunRecord
 from postern.journal.run import Run, State, actor
 from postern.journal.shares import holder_of
@@ -97,6 +98,8 @@ def why_not(record: RunRecord, trigger: Trigger | None) -> str:
         return f"The inputs of the run {lost}."
     if record.request and _is_redacted(record.request):
         return "The query or the path of the run's request was redacted."
+    if record.request and json.loads(record.request).get("content_type") == WITH_FILES:
+        return "The files of the run's form are not recorded: only their names, types and sizes are."
     if record.request_headers is None:
         return "The run was recorded by a release before 0.2, which did not record the headers of requests."
     if any(value is None for _, value in json.loads(record.request_headers)):
@@ -156,7 +159,8 @@ def resubmitter(
             raise _no_longer_valid(unfit) from None
         apply(trigger.context)
         kind = content_type.encode("latin-1") if body else None
-        read = partial(_arguments, trigger.workflow, body, kind, parameters)
+        query, headers = recorded.get("query", "").encode("latin-1"), _headers(record, content_type if body else "")
+        read = partial(_arguments, trigger.workflow, body, kind, parameters, query, headers)
         if trigger.workflow.reads_in_thread:
             given: Mapping[str, Any] | Read = large_bodies.in_thread(read) if len(body) > LARGE else read
         elif len(body) > LARGE:
@@ -164,9 +168,6 @@ def resubmitter(
             given = await large_bodies.read(read, trigger.workflow.name, who, len(body))
         else:
             given = read()
-        fields = json.loads(record.request_headers or "[]")
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
-        query = recorded.get("query", "").encode("latin-1")
         request = Request(method, path, parameters, "", body, query, headers, content_type=content_type if body else "")
         request._prefer = b",".join(value for name, value in headers if name.lower() == b"prefer")
         return await start(trigger.workflow, caller, request, given, run_id, key, record.id, actor(by), started_by)
@@ -175,12 +176,29 @@ def resubmitter(
 
 
 def _arguments(
-    workflow: Workflow, body: bytes, content_type: bytes | None, parameters: Mapping[str, str]
+    workflow: Workflow,
+    body: bytes,
+    content_type: bytes | None,
+    parameters: Mapping[str, str],
+    query: bytes,
+    headers: list[tuple[bytes, bytes]],
 ) -> dict[str, Any]:
     try:
-        return arguments(workflow, body, content_type, parameters)
+        return arguments(workflow, body, content_type, parameters, query, headers)
     except Problem as unfit:
         raise _no_longer_valid(unfit) from None
+
+
+def _headers(record: RunRecord, content_type: str) -> list[tuple[bytes, bytes]]:
+    """The recorded headers. A form of `multipart/form-data` without files is recorded as one of names and values."""
+    fields = [(name, value) for name, value in json.loads(record.request_headers or "[]")]
+    if content_type == URLENCODED:
+        fields = [
+            (name, content_type if name.lower() == "content-type" else value)
+            for name, value in fields
+            if name.lower() not in _OF_THE_BODY
+        ]
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
 
 
 def _no_longer_valid(unfit: Problem) -> Problem:

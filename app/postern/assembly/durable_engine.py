@@ -31,7 +31,7 @@ from postern.durable.waits import Waits
 from postern.durable.wakes import Wakes
 from postern.durable.works import Works
 from postern.journal.run import Run
-from postern.runs.runner import holder
+from postern.runs.origin import holder
 from postern.settings.own_application import on_behalf_of
 from postern.triggers.large_bodies import LARGE
 from postern.triggers.read import arguments
@@ -94,7 +94,8 @@ def _reader(runs: RunsPart) -> Callable[[Trigger, Run], Awaitable[Mapping[str, A
         request, workflow = run.request, trigger.workflow
         apply(trigger.context)
         kind = request.content_type.encode("latin-1") if request.body else None
-        read = partial(arguments, workflow, request.body, kind, request.path_parameters)
+        sent = (request.query_string, request.headers.raw)
+        read = partial(arguments, workflow, request.body, kind, request.path_parameters, *sent)
         if workflow.reads_in_thread or len(request.body) > LARGE:
             return await runs.threads.run(workflow.name, read, holder(run))
         return read()

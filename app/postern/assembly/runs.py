@@ -25,7 +25,8 @@ from postern.logs import write_later
 from postern.redaction import without_secret_values
 from postern.runs.blocked_loop import BlockedLoop
 from postern.runs.executor import LEFT_BEHIND, SharedExecutor
-from postern.runs.runner import Runner, holder
+from postern.runs.origin import holder
+from postern.runs.runner import Runner
 from postern.runs.steps import Steps
 from postern.runs.threads import Threads
 from postern.trace import RUN

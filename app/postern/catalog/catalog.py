@@ -20,6 +20,7 @@ from watchfiles import Change, awatch
 
 from postern.access import Access, Policy
 from postern.authoring.workflow import Workflow
+from postern.catalog.likely_mistakes import Advice
 from postern.catalog.modules import Generation
 from postern.catalog.snapshot import EMPTY, Fault, Flaw, Policies, Snapshot, Trigger, Version, settle, snapshot_of
 from postern.catalog.sources import PACKAGE, Hashes, Source, changed_files, read_folder, shared_names
@@ -291,6 +292,8 @@ def _log_changes(old: Snapshot, new: Snapshot) -> None:
     for name, trigger in new.triggers.items():
         if old.triggers.get(name) is not trigger:
             log.info("workflow-loaded", **_described(trigger))
+    for file, each in sorted(_new_advice(old, new)):
+        log.warning("workflow-advice", file=str(file), line=each.line, cause=each.cause, fix=each.fix)
     for name, trigger in old.triggers.items():
         if name not in new.triggers:
             log.info("workflow-removed", **_described(trigger))
@@ -305,6 +308,12 @@ def _log_changes(old: Snapshot, new: Snapshot) -> None:
                 fix=fault.fix,
                 still_serving=list(fault.still_serving),
             )
+
+
+def _new_advice(old: Snapshot, new: Snapshot) -> set[tuple[Path, Advice]]:
+    """What the authors of files that were loaded now most probably forgot."""
+    loaded = (trigger for name, trigger in new.triggers.items() if old.triggers.get(name) is not trigger)
+    return {(trigger.file, each) for trigger in loaded for each in trigger.advice if not each.harmless}
 
 
 def _described(trigger: Trigger) -> dict[str, str | int]:

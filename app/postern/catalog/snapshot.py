@@ -8,6 +8,7 @@ from types import MappingProxyType
 from postern.access import Policy
 from postern.authoring.workflow import Workflow
 from postern.catalog.context_changes import Changes
+from postern.catalog.likely_mistakes import Advice
 from postern.catalog.uses import NOTHING_SEEN, Uses
 
 Policies = tuple[Policy, Policy | None]
@@ -19,7 +20,8 @@ class Trigger:
     """A workflow bound to this installation. `file` and `workflow.line` say where it is defined. `context` has what its
     module changed in its context when it was loaded; runs begin with it. `uses` has the connections and secrets that it
     uses. `sha256` is of the file as it was loaded, and `helpers_sha256` of the helper modules then. `signals` is the
-    policy of those who may send signals to its runs, None if its author sets none."""
+    policy of those who may send signals to its runs, None if its author sets none. `advice` is what the author
+    of the file most probably forgot."""
 
     workflow: Workflow
     policy: Policy
@@ -29,6 +31,7 @@ class Trigger:
     sha256: str = ""
     helpers_sha256: str = ""
     signals: Policy | None = None
+    advice: tuple[Advice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

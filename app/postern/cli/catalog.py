@@ -19,6 +19,7 @@ from postern.cli.terminal import (
     fail,
     out,
     plain,
+    print_advice,
     print_faults,
     print_json,
     program,
@@ -75,6 +76,7 @@ def check() -> None:
     check_durable_key(here.settings)
     snapshot = here.load()
     print_faults(snapshot.faults)
+    print_advice(snapshot)
     found = [*warnings(here.settings), *environment_warnings(os.environ, here.settings)]
     found += [*_missing_connections(snapshot, here), *out_of_reach(snapshot.triggers.values(), here.settings)]
     found += named_workflows(here.settings, snapshot)

@@ -148,6 +148,17 @@ def print_faults(faults: Iterable[Fault]) -> None:
             err.print(f"  the last version that worked still serves {escape(names)}", highlight=False, soft_wrap=True)
 
 
+def print_advice(snapshot: Snapshot) -> None:
+    """Print what the authors of the served files most probably forgot, with its place and fix."""
+    for file, each in sorted(
+        {(trigger.file, each) for trigger in snapshot.triggers.values() for each in trigger.advice}
+    ):
+        label = "[bold]note[/]" if each.harmless else "[bold yellow]warning[/]"
+        err.print(f"{label} {escape(plain(f'{file}:{each.line}'))}", highlight=False, soft_wrap=True)
+        err.print(f"  {escape(plain(each.cause))}", highlight=False, soft_wrap=True)
+        err.print(f"  [green]fix:[/] {escape(plain(each.fix))}", highlight=False, soft_wrap=True)
+
+
 def describe(access: Access, policy: Policy | None = None) -> str:
     """An access mode in one line: `specific_users(lisa, roles=Clerk)`. With its policy here, `lisa=OBJECT-ID`."""
     if isinstance(access, Anonymous):

@@ -30,8 +30,8 @@ from postern.journal.durable_upkeep import FRESH, has_ended, owned, put_back
 from postern.journal.run import Outcome, Run
 from postern.journal.writing.rows import facts
 from postern.runs.deadlines import Deadlines, Task
-from postern.runs.outcomes import cut_off, raised, succeeded
-from postern.runs.runner import holder
+from postern.runs.origin import holder
+from postern.runs.outcomes import cut_off, raised, whole
 from postern.runs.threads import NotBegun
 from postern.trace import RUN
 
@@ -223,7 +223,7 @@ class Executions:
         try:
             context = self._context(execution)
             if run.workflow.is_async:
-                outcome = succeeded(await run.workflow.function(context, **arguments), run.workflow.result)
+                outcome = whole(await run.workflow.function(context, **arguments), run.workflow.result)
             else:
                 outcome = await self._whole(run, context, arguments)
             if task in self._deadlines.expired:  # the workflow swallowed its cancellation
@@ -244,7 +244,7 @@ class Executions:
         def call() -> Outcome | Awaitable[Any]:
             try:
                 value = run.workflow.function(context, **arguments)
-                return value if inspect.isawaitable(value) else succeeded(value, run.workflow.result)
+                return value if inspect.isawaitable(value) else whole(value, run.workflow.result)
             except BaseException as error:
                 return raised(error, run, self._works.pages)
 
@@ -253,7 +253,7 @@ class Executions:
             if isinstance(ended, Outcome):
                 return outcome_written(ended)
             try:  # a `def` around an `async def`
-                return outcome_written(succeeded(await ended, run.workflow.result))
+                return outcome_written(whole(await ended, run.workflow.result))
             except (Left, Later, asyncio.CancelledError, GeneratorExit):
                 raise
             except BaseException as error:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from postern.errors import Problem, problem
+from postern.journal.body_form import Form
 from postern.journal.clock import times_of_key
 from postern.journal.idempotency_keys import KEPT_FOR, Claim, Claimed, Kept, claim, forget, settle
 from postern.journal.run import Outcome, Run, State
@@ -34,6 +35,16 @@ async def claim_key(journal: RunRecords, run: Run, key: Key | None, singleton: s
     return earlier_run(found, run)
 
 
+async def record_begun(journal: RunRecords, run: Run) -> None:
+    """Record a run as Running now. Raises Problem if it cannot be recorded."""
+    await journal.write(partial(running, run=facts(run), node=journal.node))
+
+
+def running(connection: Connection, run: tuple[Any, ...], node: str) -> None:
+    """Record a run as Running, unless it is recorded. `run` has the run's facts."""
+    write_runs(connection, [run_row(run, node)])
+
+
 def record_end(journal: RunRecords, run: Run, key: Key) -> Awaitable[Claim | None]:
     """Record the run's end and the reply of its key in one transaction: the key of an ended run without a reply would
     be in progress for ever. A run that did not begin gives its key back: nothing was done. If the run was taken for
@@ -43,6 +54,8 @@ def record_end(journal: RunRecords, run: Run, key: Key) -> Awaitable[Claim | Non
         return journal.end(run, partial(forget, scope=key.scope, run_id=run.id))
     secured = not keeps_reply(run.workflow, outcome)
     reply = unread_reply(outcome.status, outcome.headers, outcome.content, secured=secured)
+    if outcome.stream is not None:
+        reply = Kept(outcome.status, Form.CUT)
     settling = partial(settle_reply, key=key, run_id=run.id, reply=reply, holder=_holder(run))
     return journal.end(run, partial(settling, workflow=run.workflow.name, now=run.ended_at))
 

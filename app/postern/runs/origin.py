@@ -1,6 +1,12 @@
-"""Where a run comes from."""
+"""What a run has of its request: who holds its thread, its trace, and the run that called it."""
 
 from postern.journal.run import Run
+from postern.runs.threads import holder_name
+
+
+def holder(run: Run) -> str:
+    """Who holds the thread of a run."""
+    return holder_name(run.caller, run.request.client_address)
 
 
 def with_origin(run: Run, resubmitted_from: str, resubmitted_by: str) -> Run:

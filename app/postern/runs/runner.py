@@ -1,9 +1,9 @@
 """The inline engine: a workflow runs within the request, under its timeout, while its caller waits."""
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from time import monotonic, time
 from typing import Any
 
@@ -30,11 +30,13 @@ from postern.runs.claims import (
 from postern.runs.concurrency import KeyPlaces
 from postern.runs.deadlines import Deadlines, Task
 from postern.runs.idempotency import Key
-from postern.runs.origin import with_origin
-from postern.runs.outcomes import cut_off, not_begun, raised, succeeded
+from postern.runs.in_thread import outcome_in_thread
+from postern.runs.origin import holder, with_origin
+from postern.runs.outcomes import cut_off, raised, succeeded
 from postern.runs.room import Room, shutting_down
 from postern.runs.run_records import RunRecords
-from postern.runs.threads import NotBegun, Threads, holder_name
+from postern.runs.streaming import end_events, ended_stream, is_replied, sent_by
+from postern.runs.threads import NotBegun, Threads
 from postern.runs.underway import Late, Underway
 from postern.trace import RUN
 
@@ -42,7 +44,8 @@ Read = Callable[[], Mapping[str, Any]]
 
 
 class Abandoned(Exception):
-    """A run has ended whose workflow had swallowed its cancellation. Its caller has its reply already."""
+    """A run has ended whose caller has its reply already: its workflow had swallowed its cancellation, or its reply
+    was a stream."""
 
 
 class Runner:
@@ -80,8 +83,10 @@ class Runner:
         self.left = self._underway.left
 
     def drain(self) -> None:
-        """Start no new runs from now on, also none that wait. Those in progress continue."""
+        """Start no new runs from now on, also none that wait. Those in progress continue, but streams of events end:
+        their readers connect again, elsewhere."""
         self._room.closed = True
+        end_events(self._entries.values())
 
     @property
     def room(self) -> Room:
@@ -113,11 +118,10 @@ class Runner:
         """Run the workflow to its end, under the id of the request that started it, and return when the end is
         recorded. If the idempotency key has a run already, return that run and start none. Raises Problem 503 while the
         server stops or runs cannot be recorded, 429 at `max_concurrency`, 409 and 422 for the key. A failure of the
-        workflow itself is not raised: it is the run's outcome.
-
-        `arguments` is a function if the author's code takes part in reading them. `late` is called with a run whose
-        workflow swallowed its cancellation, or with a Problem: `start` itself raises Abandoned when it ends. For
-        `started_by` see `access.principal`."""
+        workflow itself is not raised: it is the run's outcome. `arguments` is a function if the author's code takes
+        part in reading them. `late` sends a reply while its run goes on. It is also called with a run whose workflow
+        swallowed its cancellation, or with a Problem: `start` then raises Abandoned when it ends. For `started_by` see
+        `access.principal`."""
         self._room.take(workflow)
         try:
             run = with_origin(Run(run_id, workflow, caller, request, self._now()), resubmitted_from, resubmitted_by)
@@ -136,6 +140,7 @@ class Runner:
                     outcome = succeeded(await workflow.function(context, **arguments), workflow.result)
                 else:
                     outcome = await self._in_thread(run, context, arguments)
+                outcome = outcome if outcome.stream is None else await self._sent(run, outcome, late)
                 if task in self._deadlines.expired:  # the workflow swallowed its cancellation
                     outcome = self._cut_off(run)
             except BaseException as error:  # SystemExit too: it ends the workflow, never the server
@@ -153,10 +158,16 @@ class Runner:
         except asyncio.CancelledError:
             await self._recorded()
         except Problem as shown:
-            raise unrecorded(shown, run, key) from None
-        finally:
+            self._unrecorded(shown, run, key)
+        finally:  # also where the end cannot be recorded
             self._underway.report(run_id)
         return run
+
+    def _sent(self, run: Run, outcome: Outcome, late: Late | None) -> Awaitable[Outcome]:
+        """Send a reply while the run goes on."""
+        hold = self._places.hold(run.id)
+        in_thread = partial(self._threads.run, run.workflow.name, caller=holder(run), hold=hold)
+        return sent_by(run, outcome, late, self._journal, in_thread)
 
     async def _prepare(
         self, run: Run, arguments: Mapping[str, Any] | Read, key: Key | None
@@ -220,6 +231,11 @@ class Runner:
         finally:
             self._underway.report(run.id)
 
+    def _unrecorded(self, shown: Problem, run: Run, key: Key | None) -> None:
+        """The end of a run is recorded later. Raises the problem, unless its caller has its reply."""
+        if not is_replied(run):
+            raise unrecorded(shown, run, key) from None
+
     async def _recorded(self) -> None:
         """Wait for the record of a run whose code has cancelled its own task, so that it gets the reply of its outcome.
         What is written later than the run is written when the run is."""
@@ -241,6 +257,8 @@ class Runner:
     def _end(self, run: Run, key: Key | None) -> Awaitable[Claim | None] | None:
         """The run has ended with its outcome: count it, and record it unless its workflow is stateless."""
         run.ended_at = self._now()
+        if run.sending is not None:
+            run.outcome = ended_stream(run, run.outcome)
         self._ended(run)
         if run.workflow.stateless:
             return None
@@ -297,28 +315,12 @@ class Runner:
         """Record that the server itself ended the request. Raises Abandoned if the run was abandoned before."""
         if run.ended_at:
             raise Abandoned
-        run.outcome, run.ended_at = Outcome(State.INTERRUPTED, 503, b""), self._now()
+        run.outcome, run.ended_at = ended_stream(run, Outcome(State.INTERRUPTED, 503, b"")), self._now()
         record_interruption(self._journal, run, key)
 
-    async def _in_thread(self, run: Run, context: Context, arguments: Mapping[str, Any]) -> Outcome:
-        """Call a `def` workflow and write its result, both in a thread. A thread cannot be cancelled: after a timeout
-        it runs to its end, and counts as running until then."""
-
-        workflow = run.workflow
-
-        def call() -> Outcome | Awaitable[Any]:
-            if self._room.closed:
-                return not_begun(run, shutting_down())
-            try:
-                value = workflow.function(context, **arguments)
-                return value if inspect.isawaitable(value) else succeeded(value, workflow.result)
-            except BaseException as error:
-                return raised(error, run, self._pages)
-
-        ended = await self._threads.run(workflow.name, call, holder(run), self._places.hold(run.id))
-        return (
-            ended if isinstance(ended, Outcome) else succeeded(await ended, workflow.result)
-        )  # a `def` around an `async def`
+    def _in_thread(self, run: Run, context: Context, arguments: Mapping[str, Any]) -> Awaitable[Outcome]:
+        hold = self._places.hold(run.id)
+        return outcome_in_thread(run, context, arguments, self._threads, hold, self._room, self._pages)
 
     def _failure(self, error: BaseException, run: Run, task: Task, key: Key | None) -> Outcome:
         """The outcome of a run whose workflow raised: also of one that cancelled its own task. Raises Problem if a
@@ -328,6 +330,8 @@ class Runner:
         cancelled = issubclass(kind, asyncio.CancelledError) and task.cancelling() > 0
         if cancelled and self._room.closed and not self._deadlines.cancelled(task):
             self._interrupt(run, key)
+            if is_replied(run):
+                raise Abandoned from None
             raise shutting_down() from None
         if issubclass(kind, GeneratorExit):  # if it is a future's, it closes this coroutine, which can await no more
             self._close(run, raised(error, run, self._pages), key)
@@ -342,8 +346,3 @@ class Runner:
     def _cut_off(self, run: Run, *, begun: bool = True) -> Outcome:
         run.cancelled_by = self._underway.take_actor(run.id)
         return cut_off(run, by_hand=self._underway.is_cancelled(run.id), begun=begun)
-
-
-def holder(run: Run) -> str:
-    """Who holds the thread of a run."""
-    return holder_name(run.caller, run.request.client_address)
