@@ -59,6 +59,7 @@ class Installation:
     now: float = NOW
     started: list[tuple[str, ServerRun]] = field(default_factory=list)
     refuses: str = ""
+    late: bool = False
     stops: bool = False
 
     def process(self, name: str = "one") -> Notifier:
@@ -70,6 +71,8 @@ class Installation:
             if self.refuses:
                 raise problem(self.refuses)
             self.started.append((name, run))
+            if self.late:
+                raise problem("journal-unavailable", run_id=run.id)
             record = run.record(self.now)
             record.outcome = Outcome(State.SUCCEEDED, 200, b"")
             return record
@@ -267,6 +270,16 @@ async def test_a_run_that_could_not_start_is_tried_again(house: Installation):
     house.refuses = ""
     await look(one)
     assert len(house.told) == 1
+
+
+async def test_a_run_whose_end_is_recorded_later_is_not_started_again(house: Installation):
+    one = house.process()
+    await look(one)
+    house.fail()
+    house.late = True
+    for _ in range(2):
+        await look(one)
+    assert (len(house.told), one.outcomes["started"], one.outcomes["not-started"]) == (1, 1, 0)
 
 
 async def test_a_workflow_that_went_away_is_named_in_the_log(house: Installation):

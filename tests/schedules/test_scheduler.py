@@ -17,7 +17,7 @@ from postern.authoring.workflow import Workflow
 from postern.catalog import Trigger
 from postern.errors import problem
 from postern.journal.run import Outcome, Run, State
-from postern.journal.schedules import AHEAD
+from postern.journal.schedules import AHEAD, claim
 from postern.journal.schema import runs, schedules
 from postern.journal.server_processes import interrupt
 from postern.runs.idempotency import Key
@@ -50,6 +50,7 @@ class Installation:
     started: list[tuple[str, ServerRun]] = field(default_factory=list)
     keys: dict[str, Run] = field(default_factory=dict)
     refuses: str = ""
+    late: bool = False
     dies: bool = False
     stops: bool = False
 
@@ -94,6 +95,11 @@ class Process:
         await asyncio.sleep(0)
         return self.house.operate(operation)
 
+    async def killed_at_its_claim(self, operation: Any) -> Any:
+        if operation.func is claim:
+            raise asyncio.CancelledError
+        return await self.write(operation)
+
     async def start(self, run: ServerRun, key: Key | None) -> Run:
         if self.house.dies:
             raise asyncio.CancelledError
@@ -103,6 +109,8 @@ class Process:
         if key is not None and self.house.keys.setdefault(key.scope, record) is not record:
             return self.house.keys[key.scope]
         self.house.started.append((self.node, run))
+        if self.house.late:
+            raise problem("journal-unavailable", run_id=run.id)
         record.outcome = Outcome(State.SUCCEEDED, 200, b"")
         return record
 
@@ -182,15 +190,11 @@ async def test_a_durable_run_that_was_accepted_by_a_process_that_was_killed_is_n
     house.serve(replace(scheduled(), durable=True))
     one, two = house.process("node-1"), house.process("node-2")
     await asyncio.gather(one.look(BEFORE), two.look(BEFORE))
-    one.scheduler.write = lost  # type: ignore[assignment]
+    one.scheduler.write = one.killed_at_its_claim
     await one.look(SEVEN)
     await two.look(SEVEN + 2)
     assert [node for node, _ in house.started] == ["node-1"]
     assert house.record()["run_id"] == house.started[0][1].id
-
-
-async def lost(_operation: object) -> None:
-    raise asyncio.CancelledError
 
 
 @pytest.mark.parametrize(("missed", "starts"), [("skip", 0), ("once", 1)])
@@ -220,7 +224,9 @@ async def test_a_schedule_that_is_new_or_changed_has_no_earlier_times(house: Ins
     assert len(house.started) == 1
 
 
-async def test_an_older_schedule_of_another_process_starts_nothing(house: Installation):
+@pytest.mark.parametrize("durable", [False, True])
+async def test_an_older_schedule_of_another_process_starts_nothing(house: Installation, durable: bool):
+    house.serve(replace(scheduled(), durable=durable))
     old = house.process("node-1")
     await old.look(BEFORE)
     mine = house.served
@@ -264,6 +270,17 @@ async def test_a_time_at_which_too_many_runs_run_is_not_started_and_recorded(hou
     assert (house.record()["outcome"], house.record()["run_id"]) == ("too-many-runs", None)
     assert one.scheduler.outcomes["not-started"] == 1
     assert [(line["event"], line["reason"]) for line in logs] == [("schedule-not-started", "too-many-runs")]
+
+
+async def test_a_run_whose_end_is_recorded_later_has_started(house: Installation):
+    one = house.process()
+    await one.look(BEFORE)
+    house.late = True
+    await one.look(SEVEN)
+    await one.look(SEVEN + 1)
+    assert len(house.started) == 1
+    assert (house.record()["outcome"], one.scheduler.outcomes["started"]) == ("started", 1)
+    assert [state for _, state in house.states()] == ["Running"]
 
 
 async def test_a_server_process_that_stops_leaves_the_time_to_another(house: Installation):

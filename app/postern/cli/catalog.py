@@ -113,8 +113,7 @@ def unsealed_workflows(settings: Settings, snapshot: Snapshot) -> str:
 def list_workflows(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """List the workflows with method, URL and access mode, the object ids of those on a list, and the next times of
-    schedules."""
+    """List the workflows with method, URL, access mode, object ids of those on a list, and next due times."""
     here = workspace()
     snapshot = here.load()
     if as_json:

@@ -27,7 +27,7 @@ from postern.journal.server_processes import Transaction
 from postern.logs import Trouble
 from postern.runs.claims import nothing
 from postern.runs.idempotency import Key
-from postern.runs.server_run import ServerRun, server_run
+from postern.runs.server_run import ServerRun, has_run, server_run
 
 LOOK_SECONDS = 60.0
 """Seconds between two looks at all failures. One of this server process is looked at when it is recorded."""
@@ -158,20 +158,26 @@ class Notifier:
         try:
             await self.start(run, None)
         except Problem as error:
-            self._not_started(failed, run.trigger.workflow.name, error.code)
-            try:
-                await self.write(partial(release, notice_run_id=run.id))
-            except Problem:
-                log.warning("failure-notice-lost", workflow=failed.workflow.name, failed_run_id=reported[0].run_id)
+            if not has_run(error):
+                self._not_started(failed, run.trigger.workflow.name, error.code)
+                await self._release(failed, run, reported)
+                return
         except Exception as error:
             self._not_started(failed, run.trigger.workflow.name, type(error).__name__)
-        else:
-            self.outcomes["started"] += 1
-            self.outcomes["coalesced"] += len(reported) - 1
-            fields = {"workflow": failed.workflow.name, "failed_run_id": reported[0].run_id, "run_id": run.id}
-            log.info("failure-notice-started", on_failure=run.trigger.workflow.name, **fields)
-            if len(reported) > 1:
-                log.warning("failures-coalesced", **fields, more_failures=len(reported) - 1)
+            return
+        self.outcomes["started"] += 1
+        self.outcomes["coalesced"] += len(reported) - 1
+        fields = {"workflow": failed.workflow.name, "failed_run_id": reported[0].run_id, "run_id": run.id}
+        log.info("failure-notice-started", on_failure=run.trigger.workflow.name, **fields)
+        if len(reported) > 1:
+            log.warning("failures-coalesced", **fields, more_failures=len(reported) - 1)
+
+    async def _release(self, failed: Trigger, run: ServerRun, reported: Sequence[Failure]) -> None:
+        """The failures are reported by another run, later."""
+        try:
+            await self.write(partial(release, notice_run_id=run.id))
+        except Problem:
+            log.warning("failure-notice-lost", workflow=failed.workflow.name, failed_run_id=reported[0].run_id)
 
     def _not_started(self, failed: Trigger, name: str, reason: str) -> None:
         self.outcomes["not-started"] += 1

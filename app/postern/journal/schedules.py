@@ -7,7 +7,7 @@ whatever their clocks say, and no time is claimed again after a clock was set ba
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, false, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, false, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from postern.journal.schema import schedules
@@ -55,15 +55,25 @@ def claim(connection: Connection, wanted: Claim) -> bool:
     now. The run is recorded as Running with the claim: if its process is killed before it starts, the record becomes
     Interrupted. A repeated claim for the same run succeeds again."""
     table = schedules.c
-    earlier = or_(table.last_due.is_(None), table.last_due < wanted.due)
     mine = and_(table.last_due == wanted.due, table.run_id == wanted.run_id) if wanted.run_id else false()
     values = {"last_due": wanted.due, "run_id": wanted.run_id or None, "outcome": wanted.outcome}
-    which = table.workflow == wanted.workflow, table.schedule == wanted.schedule, or_(earlier, mine)
-    if connection.execute(update(schedules).where(*which).values(values)).rowcount != 1:
+    *its, earlier = _undecided(wanted)
+    if connection.execute(update(schedules).where(*its, or_(earlier, mine)).values(values)).rowcount != 1:
         return False
     if wanted.run is not None:
         write_runs(connection, [run_row(wanted.run, wanted.node)])
     return True
+
+
+def is_undecided(connection: Connection, wanted: Claim) -> bool:
+    """Whether a due time could be claimed now."""
+    return connection.execute(select(schedules.c.workflow).where(*_undecided(wanted))).first() is not None
+
+
+def _undecided(wanted: Claim) -> tuple[ColumnElement[bool], ...]:
+    table = schedules.c
+    earlier = or_(table.last_due.is_(None), table.last_due < wanted.due)
+    return table.workflow == wanted.workflow, table.schedule == wanted.schedule, earlier
 
 
 def give_back(connection: Connection, claimed: Claim, outcome: str | None = None, before: float | None = None) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 from postern.access import Caller, StartedBy
 from postern.authoring.request import Request
 from postern.catalog import Trigger
+from postern.errors import Problem
 from postern.journal.run import Run
 
 JSON = "application/json"
@@ -34,6 +35,11 @@ class ServerRun:
     def record(self, now: float) -> Run:
         """The run as it begins, for its record. `now` is in Unix seconds."""
         return Run(self.id, self.trigger.workflow, self.caller, self.request, now)
+
+
+def has_run(error: Problem) -> bool:
+    """Whether a run that was started raised this problem after its end: it is recorded later (`runs.claims`)."""
+    return "run_id" in error.members
 
 
 def server_run(

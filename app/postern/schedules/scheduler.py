@@ -25,12 +25,12 @@ from postern.catalog import Trigger
 from postern.errors import Problem
 from postern.ids import new_id
 from postern.journal.run import Run
-from postern.journal.schedules import AHEAD, MISSED, STARTED, Claim, claim, give_back, meet
+from postern.journal.schedules import AHEAD, MISSED, STARTED, Claim, claim, give_back, is_undecided, meet
 from postern.journal.server_processes import Transaction
 from postern.journal.writing.rows import facts
 from postern.logs import Trouble
 from postern.runs.idempotency import Key
-from postern.runs.server_run import ServerRun, server_run
+from postern.runs.server_run import ServerRun, has_run, server_run
 from postern.schedules.due import Decision, Due, decide
 
 LOOK_SECONDS = 30.0
@@ -184,6 +184,8 @@ class Scheduler:
 
     async def _fire_durable(self, due: _Decided) -> None:
         """The key makes sure that all server processes together accept one run."""
+        if not await self.write(partial(is_undecided, wanted=due.claim())):
+            return  # another server process has it, or another schedule
         run = due.run()
         accepted = await self.start(run, key_of(due.workflow, due.due.at))
         await self.write(partial(claim, wanted=due.claim(run_id=accepted.id)))
@@ -199,6 +201,9 @@ class Scheduler:
         try:
             await self.start(run, None)
         except Problem as error:
+            if has_run(error):
+                self._started(due, run)
+                return
             stops = error.code == "shutting-down"  # another server process, or the next start, may have the time
             how = {"before": due.before} if stops else {"outcome": error.code}
             self.write_soon(partial(give_back, claimed=wanted, **how))

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import closing, suppress
+from contextlib import closing
 from contextvars import Context
 from functools import partial
 from pathlib import Path
@@ -47,10 +47,10 @@ Fields = Sequence[tuple[str | bytes, str | bytes]]
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
-OWN_RUN_SECONDS = 1.0
-"""Real seconds in which a run that the server starts itself is waited for. Those that sleep take longer."""
-
 ACCEPTED = 202
+
+LOOKING = 30.0
+"""Seconds that runs which the server starts by itself may take."""
 
 OPERATORS_ADDRESS = "127.255.255.254"
 """The client address of the kit itself."""
@@ -68,8 +68,8 @@ class Server:
         self.spent = False
         self.refusals: dict[str, Refusal] = {}
         self.lines = Lines()
+        self._looking: list[Any] = []
         self.crashes = CrashPlan(self._failed)
-        self._own: list[Any] = []
         self._project, self._scratch = project, scratch
         self.settings, self.tenant = project_settings(project, scratch)
         if not (scratch / DATABASE).exists():
@@ -116,27 +116,6 @@ class Server:
             cast("TestLoop", self._loop).advance(seconds)
 
         self.do(advance())
-
-    def next_due(self) -> float | None:
-        """The next due time of a schedule, in Unix seconds; None if there is none."""
-
-        async def next_due() -> float | None:
-            found = [each.next_due() for each in self._own if isinstance(each, Scheduler)]
-            return min((at for at in found if at is not None), default=None)
-
-        return self.do(next_due())
-
-    def start_own_runs(self) -> None:
-        """Start the runs that are due by the clock, and after failures, and wait for them a moment."""
-
-        async def look() -> None:
-            for each in self._own:
-                await each.step()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(OWN_RUN_SECONDS):
-                        await each.settle()
-
-        self.do(look())
 
     def do(self, work: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
         """The result of work in the application's loop."""
@@ -185,8 +164,32 @@ class Server:
         """Whether something of a test is still under way: the next test must not see it."""
         if not all(reply.done() for reply in scene.replies):
             return True
-        accepted = any(reply.exception() or reply.result().status_code == ACCEPTED for reply in scene.replies)
-        return accepted and bool(self.unended())
+        statuses = {0 if reply.exception() else reply.result().status_code for reply in scene.replies}
+        if any(status == ACCEPTED or status < 200 or status >= 500 for status in statuses):
+            self.look()
+            return bool(self.unended())
+        return False
+
+    def look(self) -> None:
+        """Start the runs that the server starts by itself and that are due now, and wait for their ends. Durable ones
+        are accepted then."""
+
+        async def look() -> None:
+            async with asyncio.timeout(LOOKING):
+                for each in self._looking:
+                    await each.step()
+                    await each.settle()
+
+        self.do(look())
+
+    def next_due(self) -> float | None:
+        """When the next run starts by the clock, in Unix seconds; None if none does."""
+
+        async def next_due() -> float | None:
+            found = [each.next_due() for each in self._looking if isinstance(each, Scheduler)]
+            return min((at for at in found if at is not None), default=None)
+
+        return self.do(next_due())
 
     def unended(self) -> list[Record]:
         """The runs that have not ended."""
@@ -239,10 +242,10 @@ class Server:
             refused=self._refused,
             trial=False,
             start_writer=start_writer,
+            ticks=False,
+            started=self._looking.append,
             step_kept=self._step_kept,
             durable_early=False,
-            ticks=False,
-            started=self._own.append,
         )
 
     def _fetch_for(self, _: Tenant) -> Callable[[], Any]:
