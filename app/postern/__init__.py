@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from postern.authoring.call_result import CallError, Handle
     from postern.authoring.consent import ConsentRequired
     from postern.authoring.context import Context
+    from postern.authoring.inputs import Form, Header, Query, UploadFile
     from postern.authoring.reply import Reply
     from postern.authoring.request import Request
     from postern.authoring.retry_policy import Retry
+    from postern.authoring.streams import Event
     from postern.authoring.waits import Decision, Signal, StepError
     from postern.authoring.workflow import Workflow, workflow
     from postern.errors import Problem
@@ -23,13 +25,18 @@ __all__ = [
     "ConsentRequired",
     "Context",
     "Decision",
+    "Event",
+    "Form",
     "Handle",
+    "Header",
     "Problem",
+    "Query",
     "Reply",
     "Request",
     "Retry",
     "Signal",
     "StepError",
+    "UploadFile",
     "Workflow",
     "anonymous",
     "github",
@@ -55,9 +62,11 @@ _MODULES = {
     "postern.authoring.call_result": ("CallError", "Handle"),
     "postern.authoring.consent": ("ConsentRequired",),
     "postern.authoring.context": ("Context",),
+    "postern.authoring.inputs": ("Form", "Header", "Query", "UploadFile"),
     "postern.authoring.reply": ("Reply",),
     "postern.authoring.request": ("Request",),
     "postern.authoring.retry_policy": ("Retry",),
+    "postern.authoring.streams": ("Event",),
     "postern.authoring.waits": ("Decision", "Signal", "StepError"),
     "postern.authoring.workflow": ("Workflow", "workflow"),
     "postern.errors": ("Problem",),

@@ -5,7 +5,7 @@ below, never from an exception, a header or a body. The private `reason` goes to
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -15,11 +15,15 @@ _FRAMING_HEADERS = {"connection", "content-length", "date", "server", "transfer-
 
 Headers = Mapping[str, str | list[str] | tuple[str, ...]]
 """Header fields by name. A field that is sent several times, as Set-Cookie may be, has a list of values."""
+Pairs = Iterable[tuple[str, str]]
 
 
-def checked_headers(headers: Headers | None) -> dict[str, str | list[str] | tuple[str, ...]]:
-    """The header fields that an author wants to send. Raises ValueError for fields that frame the message, which the
-    server sets itself, and for a line break in a value, by which a caller could write headers (CWE-113)."""
+def checked_headers(headers: Headers | Pairs | None) -> dict[str, str | list[str] | tuple[str, ...]]:
+    """The header fields that an author wants to send, by name or as pairs. Raises ValueError for fields that frame the
+    message, which the server sets itself, and for a line break in a value, by which a caller could write headers
+    (CWE-113)."""
+    if headers is not None and not isinstance(headers, Mapping):
+        headers = _by_name(headers)
     for name, value in (headers or {}).items():
         if not _HEADER_NAME.fullmatch(name) or name.lower() in _FRAMING_HEADERS:
             raise ValueError(f"{name!r} is not a header that a workflow may set")
@@ -27,6 +31,14 @@ def checked_headers(headers: Headers | None) -> dict[str, str | list[str] | tupl
         if not all(isinstance(each, str) and _HEADER_VALUE.fullmatch(each) for each in (value if several else [value])):
             raise ValueError(f"the value of the header {name} is not a string of characters allowed in a header")
     return dict(headers or {})
+
+
+def _by_name(pairs: Pairs) -> Headers:
+    """Pairs of names and values as fields by name, in whatever case each name is written."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for name, value in pairs:
+        found.setdefault(name.lower(), (name, []))[1].append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.values()}
 
 
 def header_lines(headers: Headers) -> list[tuple[bytes, bytes]]:
@@ -64,8 +76,15 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "bad-header": ProblemType(400, "Bad header", "A header of the request could not be understood."),
     "invalid-json": ProblemType(400, "Invalid JSON", "The body is not valid JSON in UTF-8."),
     "invalid-body": ProblemType(400, "Invalid body", "The body does not match the type that the workflow expects."),
+    "invalid-form": ProblemType(400, "Invalid form", "The body cannot be read as a form: see the errors."),
+    "invalid-header": ProblemType(
+        400, "Invalid header", "A header field does not match the type that the workflow expects."
+    ),
     "invalid-path": ProblemType(
         400, "Invalid path", "A part of the path does not match the type that the workflow expects."
+    ),
+    "invalid-query": ProblemType(
+        400, "Invalid query", "A parameter of the query does not match the type that the workflow expects."
     ),
     "bad-filter": ProblemType(400, "Bad filter", "A filter or the cursor is not valid: see the errors."),
     "bad-idempotency-key": ProblemType(
@@ -216,6 +235,10 @@ class Problem(Exception):
         members: Mapping[str, Any] | None = None,
         reason: str = "",
     ) -> None:
+        if not isinstance(status, int):
+            raise TypeError(
+                f'a Problem begins with its status, not with a {type(status).__name__}: Problem(409, "...")'
+            )
         if not 400 <= status <= 599:
             raise ValueError(f"a Problem has a status from 400 to 599, not {status}: return a Reply instead")
         super().__init__(detail)

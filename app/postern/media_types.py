@@ -17,6 +17,16 @@ def is_json(content_type: bytes | None) -> bool:
     return media_type in _NAMES or (b"/" in media_type and media_type.endswith(b"+json"))
 
 
+def is_form(content_type: bytes) -> bool:
+    """Whether a Content-Type names a form without files."""
+    return _media_type(content_type) == b"application/x-www-form-urlencoded"
+
+
+def is_multipart(content_type: bytes) -> bool:
+    """Whether a Content-Type names a form that may have files."""
+    return _media_type(content_type) == b"multipart/form-data"
+
+
 @lru_cache(maxsize=256)
 def is_plain(content_type: bytes | None) -> bool:
     """Whether a Content-Type leaves open what the body is: it is absent, empty, or plain text."""

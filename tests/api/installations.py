@@ -34,6 +34,7 @@ from postern.journal.schema import refusals, runs
 from postern.journal.shares import Holder
 from postern.journal.signals import Arrival, Sent, send
 from postern.local_tenant import LocalTenant
+from postern.runs.idempotency import Key
 from postern.security.audit.log import AuditLog
 from postern.security.revocation.revocations import Revocations
 from postern.security.revocation.revoking import Revoking
@@ -185,7 +186,9 @@ async def open_run_api(tmp_path: Path, local_tenant: LocalTenant, workflows: str
             found.change(run_id, state="Cancelled", status=409, ended_at=NOON + 5, cancelled_by=by)
         return found.cancels_here
 
-    async def resubmit(record: RunRecord, caller: Caller, run_id: str, by: Caller, started_by: StartedBy) -> Run:
+    async def resubmit(
+        record: RunRecord, caller: Caller, run_id: str, by: Caller, started_by: StartedBy, key: Key | None
+    ) -> Run:
         found.resubmitted.append((record.id, caller))
         if record.inputs == '"does not fit"':
             raise problem("invalid-body", errors=[])

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postern.api.list_query import PageQuery, no_parameters, refusal_page, run_page
+from postern.access import KINDS
+from postern.api.list_query import PageQuery, check_of, no_parameters, pairs_of, refusal_page, run_page_of
 from postern.errors import Problem
 from postern.journal.reading.cursor import sealed
 from postern.journal.reading.filters import ANONYMOUS, RefusalFilter, RunFilter
@@ -15,7 +16,7 @@ from tests.journal.recorded import NOON, id_number
 
 def errors(query: bytes) -> dict[str, str]:
     with pytest.raises(Problem) as caught:
-        run_page(query, None)
+        run_page_of(pairs_of(query), None)
     assert (caught.value.status, caught.value.code) == (400, "bad-filter")
     return {each["where"]: each["message"] for each in caught.value.members["errors"]}
 
@@ -27,6 +28,7 @@ def errors(query: bytes) -> dict[str, str]:
         (b"workflow=book-room&state=TimedOut", RunFilter(workflow="book-room", state=State.TIMED_OUT)),
         (b"caller=anonymous", RunFilter(caller=ANONYMOUS)),
         (f"caller={ADA.upper()}".encode(), RunFilter(caller=ADA)),
+        *((f"kind={kind}".encode(), RunFilter(kind=kind)) for kind in KINDS),
         (f"parent={id_number(1)}".encode(), RunFilter(parent=id_number(1))),
         (b"text=100%25+%C3%A9", RunFilter(text="100% é")),
         (b"since=2026-01-01T12:00:00Z&until=2026-01-01T12:00:00Z", RunFilter(since=NOON, until=NOON)),
@@ -34,12 +36,12 @@ def errors(query: bytes) -> dict[str, str]:
     ],
 )
 def test_filters_are_understood(query: bytes, filters: RunFilter):
-    assert run_page(query, None) == PageQuery(filters, None, 50)
+    assert run_page_of(pairs_of(query), None) == PageQuery(filters, None, 50)
 
 
 def test_a_page_may_be_of_another_size_and_begin_at_a_cursor():
     cursor = sealed(RunFilter(owner=(HERE, ADA)), id_number(1))
-    filters = run_page(f"limit=200&cursor={cursor}".encode(), (HERE, ADA))
+    filters = run_page_of(pairs_of(f"limit=200&cursor={cursor}".encode()), (HERE, ADA))
     assert filters == PageQuery(RunFilter(owner=(HERE, ADA)), cursor, 200)
 
 
@@ -50,6 +52,8 @@ def test_a_page_may_be_of_another_size_and_begin_at_a_cursor():
         (b"state=", "state"),
         (b"state=succeeded", "state"),
         (b"caller=ada@tenant.example", "caller"),
+        (b"kind=timer", "kind"),
+        (b"kind=", "kind"),
         (b"parent=1", "parent"),
         (b"workflow=", "workflow"),
         (b"text=", "text"),
@@ -114,6 +118,18 @@ def test_a_list_without_parameters_accepts_none():
 @given(query=st.binary(max_size=120))
 def test_any_query_is_a_filter_or_a_bad_one(query: bytes):
     try:
-        run_page(query, None)
+        run_page_of(pairs_of(query), None)
     except Problem as shown:
         assert shown.code == "bad-filter"
+
+
+def test_what_is_checked_of_each_run_is_no_filter():
+    assert check_of([("state", "Failed"), ("check", "resume")]) == ("resume", [("state", "Failed")])
+    assert check_of([("state", "Failed")]) == ("", [("state", "Failed")])
+
+
+@pytest.mark.parametrize("given", [["cancel"], [""], ["resume", "resume"]])
+def test_a_check_that_is_none_is_a_problem_that_names_it(given: list[str]):
+    with pytest.raises(Problem) as caught:
+        check_of([("check", each) for each in given])
+    assert caught.value.members["errors"] == [{"where": "check", "message": "must be one of resubmit, resume"}]

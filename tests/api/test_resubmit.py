@@ -156,7 +156,7 @@ async def test_the_inputs_of_a_resubmit_are_read_in_turn_and_within_the_same_lim
     other = asyncio.create_task(others())
     kept = record(inputs=inputs + " " * LARGE, inputs_form=Form.JSON, request_headers="[]")
     found = await asyncio.gather(
-        *(resubmit(kept, ANYONE, "", ANYONE, StartedBy.UNKNOWN) for _ in range(2)), return_exceptions=True
+        *(resubmit(kept, ANYONE, "", ANYONE, StartedBy.UNKNOWN, None) for _ in range(2)), return_exceptions=True
     )
     other.cancel()
     assert [each.code if isinstance(each, Problem) else each for each in found] == [outcome] * 2
@@ -173,7 +173,7 @@ async def test_a_resubmit_runs_the_workflow_whose_access_was_checked():
 
     current = [Snapshot({"hello": trigger(hello)}, ())]
     running = resubmitter(lambda: current[0], start, LargeBodies())(
-        record(inputs="", request_headers="[]"), ANYONE, "", ANYONE, StartedBy.UNKNOWN
+        record(inputs="", request_headers="[]"), ANYONE, "", ANYONE, StartedBy.UNKNOWN, None
     )
     current[0] = Snapshot({"hello": trigger(guarded)}, ())
     await running
@@ -241,11 +241,11 @@ async def test_an_edited_body_is_checked_by_the_types_of_today(body: str, where:
     again = resubmitter(lambda: Snapshot({"hello": trigger(typed)}, ()), start, LargeBodies())
     of = edited(record(inputs="[0]"), body)
     if where is None:
-        await again(of, ANYONE, "", ANYONE, StartedBy.UNKNOWN)
+        await again(of, ANYONE, "", ANYONE, StartedBy.UNKNOWN, None)
         assert started == [body.encode()]
         return
     with pytest.raises(Problem) as caught:
-        await again(of, ANYONE, "", ANYONE, StartedBy.UNKNOWN)
+        await again(of, ANYONE, "", ANYONE, StartedBy.UNKNOWN, None)
     assert caught.value.code == "cannot-resubmit"
     assert [each["where"] for each in caught.value.members["errors"]] == where
     assert all(each["message"] for each in caught.value.members["errors"])

@@ -191,6 +191,8 @@ class Keeper:
         self.answer: Response | None = None
         self.goes_on = False
         self.preferences: list[str] = []
+        self.keys: list[str] = []
+        self.next_answers: list[Response] = []
         self.bodies: list[Any] = []
         self.revocations: list[Record] = []
         self.approvals: list[Record] = []
@@ -209,6 +211,7 @@ class Keeper:
                 Route("/runs/{id}/tree", self._page(self._run)),
                 Route("/runs/{id}/cancel", self._page(self._cancel), methods=["POST"]),
                 Route("/runs/{id}/resubmit", self._page(self._resubmit), methods=["POST"]),
+                Route("/runs/{id}/resume", self._page(self._resume), methods=["POST"]),
                 Route("/runs/{id}/signals/{name}", self._sent, methods=["POST"]),
                 Route("/runs/{id}/approvals/{name}", self._sent, methods=["POST"]),
                 Route("/approvals", self._page(self._approvals)),
@@ -327,6 +330,11 @@ class Keeper:
             and query.get("since", "") <= run["started_at"] <= query.get("until", "9")
             and query.get("text", "") in str(run)
         ]
+        if "check" in query:
+            again = {run["resubmitted_from"]: [run["id"]] for run in self.runs if run["resubmitted_from"]}
+            why = {run["id"]: run.get("why") for run in self.runs}
+            member = f"cannot_{query['check']}"
+            found = [{**run, member: why[run["id"]], "resubmitted_as": again.get(run["id"], [])} for run in found]
         return self._part("runs", found, query)
 
     def _refusals(self, _: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
@@ -392,12 +400,24 @@ class Keeper:
             return _problem("unknown-run")
         if found.get("inputs_note"):
             return _problem("cannot-resubmit")
+        if self.next_answers:
+            return self.next_answers.pop(0)
         new = {**found, "id": new_id(), "resubmitted_from": found["id"]}
         self.preferences += request.headers.getlist("prefer")
+        self.keys += request.headers.getlist("idempotency-key")
         if self.goes_on:
             new |= {"state": "Running", "status": None}
         self.runs.insert(0, new)
         return JSONResponse(new, 201, headers={"Location": f"/runs/{new['id']}"})
+
+    def _resume(self, request: Request, _: dict[str, str], caller: str, operator: bool) -> Response:
+        found = self._find(request, caller, operator)
+        if found is None:
+            return _problem("unknown-run")
+        if self.next_answers:
+            return self.next_answers.pop(0)
+        found |= {"state": "Waiting", "status": None}
+        return JSONResponse(found, 202)
 
 
 @contextmanager

@@ -16,7 +16,9 @@ from tests.process.servers import Server, environment, running
 pytestmark = pytest.mark.process
 
 WORKFLOWS = """
-from postern import Context, Reply, anonymous, specific_users, workflow
+from typing import Annotated
+from pydantic import BaseModel
+from postern import Context, Form, Header, Reply, UploadFile, anonymous, specific_users, workflow
 
 @workflow
 async def who_am_i(ctx: Context):
@@ -41,6 +43,19 @@ async def half(text):
 async def long(ctx: Context, body: str):
     await ctx.sleep(0.01)
     return {"half": await ctx.step(half, body), "by": ctx.caller.name}
+
+class Sheet(BaseModel):
+    title: str
+    photo: UploadFile
+
+@workflow(access=anonymous())
+async def sheet(ctx: Context, sheet: Annotated[Sheet, Form()], x_shop: Annotated[str, Header()] = ""):
+    return {"title": sheet.title, "file": [sheet.photo.filename, sheet.photo.size], "shop": x_shop}
+
+@workflow
+async def fails(ctx: Context):
+    key = ctx.secret("key")
+    return len(key)
 
 @workflow(access=anonymous())
 async def untrue(ctx: Context):
@@ -88,6 +103,17 @@ def test_a_refusal_has_exit_code_1_and_says_why(call: Postern):
     assert "is not on the list of this trigger" in result.stderr
 
 
+def test_a_failed_run_leads_to_the_line_and_the_fix(call: Postern, postern: Postern, server: Server):
+    result = call("fails")
+    assert (result.exit_code, result.stderr.splitlines()[0].startswith("500 ")) == (1, True)
+    said, _, command = result.stderr.splitlines()[-1].partition(": ")
+    assert said == "What failed, with the line and the fix"
+    shown = postern(*command.split()[-3:])
+    line = WORKFLOWS.splitlines().index("    return len(key)") + 1
+    assert f'File "{server.folder / "workflows" / "echoes.py"}", line {line}, in fails' in shown.stdout
+    assert "fix: write `await` before the call that made the coroutine" in shown.stdout
+
+
 def test_the_default_person_is_that_of_postern_token(call: Postern):
     assert json.loads(call("who-am-i").stdout) == "Ada Okafor"
     assert call("who-am-i", "--no-token").exit_code == 1
@@ -120,6 +146,27 @@ def test_the_body_comes_from_a_file_or_from_standard_input(call: Postern, tmp_pa
     assert json.loads(call("echo", "-d", "-", stdin="[2]").stdout)["body"] == [2]
     missing = call("echo", "-d", "@nowhere.json")
     assert (missing.exit_code, "nowhere.json: No such file" in missing.stderr) == (2, True)
+
+
+def test_a_form_has_fields_files_and_headers(call: Postern, tmp_path: Path):
+    (tmp_path / "cat.txt").write_bytes(b"miaow")
+    made = call("sheet", "-F", "title=a=b", "-F", f"photo=@{tmp_path}/cat.txt", "-H", "X-Shop: north")
+    assert json.loads(made.stdout) == {"title": "a=b", "file": ["cat.txt", 5], "shop": "north"}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["-F", "title"], "NAME=@FILE"),
+        (["-F", "photo=@nowhere.txt"], "nowhere.txt: No such file"),
+        (["-F", "a=b", "-d", "1"], "two bodies"),
+        (["-H", "Authorization: Bearer x"], "--token-file"),
+        (["-H", "nothing"], "NAME: VALUE"),
+    ],
+)
+def test_a_form_or_header_that_cannot_be_sent_is_an_error(call: Postern, options: list[str], says: str):
+    result = call("sheet", *options)
+    assert (result.exit_code, says in result.stderr) == (2, True)
 
 
 def test_the_method_is_the_first_of_the_workflow_unless_another_is_named(call: Postern):

@@ -85,6 +85,14 @@ async def test_the_page_of_a_run_says_what_it_waits_for(
     assert not page.links("/resubmit")
 
 
+async def test_the_page_of_a_run_says_that_it_waits_for_a_run_with_the_same_key(console: RunConsole):
+    put(console, Phase.READY, attempt=0, concurrency_key="k")
+    put(console, Phase.RUNNING, 2, "Running", concurrency_key="k")
+    page = await console.get(PATH, "ada")
+    assert "Waiting for a run with the same concurrency key" in page.text
+    assert "It begins when a run with the same concurrency key has ended." in page.text
+
+
 async def test_a_run_that_executes_shows_its_attempt_and_crashes(console: RunConsole):
     put(console, Phase.RUNNING, state="Running", attempt=3, deaths=2)
     page = await console.get(PATH, "ada")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postern.api.list_query import run_page
+from postern.api.list_query import pairs_of, run_page_of
 from postern.console.run_query import LABELS, exact_time, run_query
 from postern.errors import Problem
 from tests.api.records import ADA, HERE
@@ -54,7 +54,7 @@ def test_a_form_has_a_page_or_says_what_is_wrong(pairs: list[tuple[str, str]], o
     if found.page is None:
         return
     assert found.page.filter.owner == owner
-    assert run_page(found.exact_link.encode(), owner).filter == found.page.filter
+    assert run_page_of(pairs_of(found.exact_link.encode()), owner).filter == found.page.filter
     chips = list(found.chips())
     for chip in chips:
         left = run_query(chip.link.removeprefix("?").encode(), owner, NOON)
@@ -68,7 +68,7 @@ def test_a_form_has_a_page_or_says_what_is_wrong(pairs: list[tuple[str, str]], o
 def test_any_query_is_answered(query: bytes):
     found = run_query(query, None, NOON)
     try:
-        run_page(query, None)
+        run_page_of(pairs_of(query), None)
     except Problem:
         return
     assert found.page is not None or found.errors

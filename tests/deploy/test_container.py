@@ -210,6 +210,8 @@ def test_the_environment_has_the_packages_of_the_lock_and_no_others(tree: Path):
     found = {(canonicalize_name(name), version) for name, version in (f[:-10].rsplit("-", 1) for f in folders)}
     assert found - {("postern-workflows", own_version())} == expected
     assert {"psycopg", "azure-postgresql-auth"} <= {name for name, _ in found}
+    last = tree / "opt/postern/lib/python3.11/site-packages/packages-of-workflows.pth"
+    assert last.read_text("ascii") == "/srv/packages\n"
 
 
 def test_nothing_is_left_of_installers_tests_caches_and_this_machine(tree: Path):

@@ -1,6 +1,11 @@
 """Reading and performing a Dockerfile: what is not understood is refused, and never skipped."""
 
+import os
+import subprocess
+import sys
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
+from zipfile import ZipFile
 
 import pytest
 
@@ -122,6 +127,63 @@ def test_the_image_without_a_target_has_no_workflow_and_the_target_with_workflow
     _, stages = stages_of(read_instructions(DOCKERFILE.read_text("ascii")))
     plain = [step for stage in needed(stages, None)[1:] for step in stage.steps if step.name == "COPY"]
     assert [(step.flags, step.text) for step in plain] == [((("from", "builder"),), "/opt/postern /opt/postern")]
-    assert [step.text for step in needed(stages, "with-workflows")[-1].steps] == ["workflows workflows"]
+    assert [(step.flags, step.text) for step in needed(stages, "with-workflows")[-1].steps] == [
+        ((("from", "packages"),), "/srv/packages /srv/packages"),
+        ((), "workflows workflows"),
+    ]
     with pytest.raises(NotUnderstood, match="has no stage other"):
         needed(stages, "other")
+
+
+def installing(folder: Path) -> tuple[int, str]:
+    """Run the instruction that installs the packages of workflows in this folder; its exit code and what it says."""
+    _, stages = stages_of(read_instructions(DOCKERFILE.read_text("ascii")))
+    (stage,) = [each for each in stages if each.name == "packages"]
+    (run,) = [step.text for step in stage.steps if step.name == "RUN"]
+    command = run.replace("python -m pip", f"{sys.executable} -m pip").replace("/srv/packages", f"{folder}/packages")
+    (folder / "requirements.lock").write_text("", "ascii")
+    environ = {"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "HOME": str(folder)}
+    done = subprocess.run(["sh", "-c", command], cwd=folder, env=environ, capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+def wheel(folder: Path) -> str:
+    """Make a package `rates`, and return its line of `requirements.txt`, with its hash."""
+    file = folder / "rates-1.0-py3-none-any.whl"
+    meta = "rates-1.0.dist-info"
+    with ZipFile(file, "w") as made:
+        made.writestr("rates.py", "EUR = 1.1\n")
+        made.writestr(f"{meta}/METADATA", "Metadata-Version: 2.1\nName: rates\nVersion: 1.0\n")
+        made.writestr(f"{meta}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        made.writestr(f"{meta}/RECORD", f"rates.py,,\n{meta}/METADATA,,\n{meta}/WHEEL,,\n{meta}/RECORD,,\n")
+    return f"rates==1.0 --hash=sha256:{sha256(file.read_bytes()).hexdigest()}"
+
+
+@pytest.mark.process
+def test_the_packages_of_workflows_are_installed_by_their_hashes_and_found_last(tmp_path: Path):
+    """By the image's own instruction, and by the line that its Python reads at the start."""
+    (tmp_path / "workflows").mkdir()
+    line = wheel(tmp_path)
+    requirements = tmp_path / "workflows" / "requirements.txt"
+    requirements.write_text(line.partition(" ")[0], "ascii")
+    code, said = installing(tmp_path)
+    assert (code, "Hashes are required" in said) == (1, True)
+    requirements.write_text(line, "ascii")
+    assert installing(tmp_path) == (0, "")
+    assert "echo /srv/packages > /opt/postern/lib/python3.11/site-packages/packages-of-workflows.pth" in (
+        DOCKERFILE.read_text("ascii")
+    )
+    places = tmp_path / "site"
+    places.mkdir()
+    (places / "packages-of-workflows.pth").write_text(f"{tmp_path}/packages\n", "utf-8")
+    (tmp_path / "packages" / "json.py").write_text("raise ImportError", "ascii")
+    script = f"import site; site.addsitedir({str(places)!r}); import json, rates; print(rates.EUR)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "1.1\n"
+
+
+@pytest.mark.process
+def test_without_a_list_of_packages_there_are_none(tmp_path: Path):
+    (tmp_path / "workflows").mkdir()
+    assert installing(tmp_path) == (0, "")
+    assert [*(tmp_path / "packages").iterdir()] == []

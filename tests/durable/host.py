@@ -129,6 +129,7 @@ class Host:
             engine.accepted,
             self._check,
             engine._now,
+            self._fail,
         )
         self._task = asyncio.create_task(engine.run())
 
@@ -260,6 +261,9 @@ class Host:
 
     async def _check(self, run: Run, read: Callable[[], Any], seconds: float) -> tuple[Mapping[str, Any], float]:
         return await self._in_thread(run, read), seconds
+
+    async def _fail(self, run: Run, error: BaseException) -> Run:
+        raise error
 
     async def _in_thread(self, run: Run, read: Callable[[], Any]) -> Any:
         return await self._threads.run(run.workflow.name, read)

@@ -65,10 +65,19 @@ class Desk:
         self.room = Room(Threads("workflow"))
         self.heard = 0
         self.left = 1.0
+        self.failed: BaseException | None = None
 
     def acceptance(self, seals: Seals | None = None, most: int = 100) -> Acceptance:
         return Acceptance(
-            self.journal, self.room, seals or NoSeal(), lambda _: "digest", most, self._hear, self._read, lambda: 1000.0
+            self.journal,
+            self.room,
+            seals or NoSeal(),
+            lambda _: "digest",
+            most,
+            self._hear,
+            self._read,
+            lambda: 1000.0,
+            self._fail,
         )
 
     async def start(self, of: Any = book, body: bytes = b'{"a": "MARKER"}', key: str = "", **more: Any) -> Run:
@@ -91,6 +100,10 @@ class Desk:
 
     async def _read(self, run: Run, read: Callable[[], Any], seconds: float) -> tuple[Mapping[str, Any], float]:
         return read(), self.left
+
+    async def _fail(self, run: Run, error: BaseException) -> Run:
+        self.failed = error
+        return run
 
 
 @pytest.fixture
@@ -360,3 +373,28 @@ async def test_who_started_it_and_from_where_it_came_are_kept(desk: Desk):
     assert (row.trace_id, row.resubmitted_from, row.object_id) == ("a" * 32, "original", "lisa")
     assert (payload.started_by, payload.caller, payload.resubmitted_from) == (StartedBy.SAME_AGAIN, LISA, "original")
     assert (payload.resubmitted_by, payload.trace_id, run.trace_id) == ('{"kind": "user"}', "a" * 32, "a" * 32)
+
+
+@workflow(access=anonymous(), durable=True, concurrency_key=lambda caller, body: body["a"])
+async def of_key(ctx, body: dict[str, str]) -> str:
+    return "booked"
+
+
+@workflow(access=anonymous(), durable=True, singleton=True)
+async def alone(ctx, body: dict[str, str]) -> str:
+    return "booked"
+
+
+async def test_of_a_concurrency_key_the_journal_has_a_digest(desk: Desk) -> None:
+    for of, value in ((of_key, "MARKER"), (of_key, "MARKER"), (of_key, "other"), (alone, "MARKER"), (book, "MARKER")):
+        await desk.start(of, arguments={"body": {"a": value}})
+    found = [row.concurrency_key for row in sorted(await desk.rows(durable_runs), key=lambda row: str(row.run_id))]
+    assert found[0] == found[1] != found[2]
+    assert [key is None for key in found] == [False] * 4 + [True]
+    assert all("MARKER" not in key and len(key) == 64 for key in found[:4])
+
+
+async def test_a_run_whose_key_cannot_be_had_is_not_accepted(desk: Desk) -> None:
+    await desk.start(of_key, arguments={"body": {}})
+    assert isinstance(desk.failed, KeyError)
+    assert (await desk.rows(durable_runs), desk.heard, desk.room.accepting) == ([], 0, 0)

@@ -25,6 +25,7 @@ def made(**options: Any) -> Any:
     [
         ({}, False, (), True),
         ({"stateless": True}, True, (), False),
+        ({"singleton": True}, True, (), False),
         ({"secure_inputs": True}, False, (), False),
         ({"secure_outputs": True}, False, (), False),
         ({"secure_inputs": True, "secure_outputs": True}, True, (), True),

@@ -227,6 +227,22 @@ async def test_lisa_does_not_approve_her_own_order(host: AuthorHost):
     assert await result(host, run_id) == {"state": "timed-out", "comment": ""}
 
 
+@pytest.mark.parametrize(("approves", "state"), [(True, "booking of van, handed over"), (False, "timed-out")])
+async def test_a_car_is_handed_over_on_the_day_if_lisa_approves(host: AuthorHost, approves: bool, state: str):
+    """The durable example of the page "Write a workflow"."""
+    rent: Workflow = module(FOLDER.parents[1] / "authoring" / "first_steps" / "rent_car.py").rent_car
+    host.serve(rent)
+    run_id = await host.accept(rent, b'{"car": "van", "days_until": 20}', caller=ADA)
+    if approves:
+        assert await host.approve(run_id, "fleet") is Verdict.STANDS
+        await host.let_pass(run_id, 20)
+        assert await result(host, run_id) == {"state": state}
+        assert await host.steps(run_id) == ["book", "hand_over"]
+    else:
+        await host.let_pass(run_id, 3)
+        assert await result(host, run_id) == {"state": state}
+
+
 async def test_finally_runs_at_each_wait_and_except_exception_does_not(host: AuthorHost):
     """As the page says of code between steps."""
     seen: list[str] = []

@@ -21,7 +21,7 @@ from tests.pages import table_rows
 FOLDER = Path(postern.durable.__file__).parent
 PAGE = (FOLDER / "README.md").read_text("utf-8")
 OPERATING = (FOLDER / "OPERATING.md").read_text("utf-8")
-WAITS = {Reason.SLEEP, Reason.SIGNAL, Reason.APPROVAL}
+WAITS = {Reason.SLEEP, Reason.SIGNAL, Reason.APPROVAL, Reason.CONCURRENCY}
 
 
 def names(rows: list[list[str]]) -> list[str]:

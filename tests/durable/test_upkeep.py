@@ -7,6 +7,8 @@ import pytest
 from sqlalchemy import Connection, Engine
 from structlog.testing import capture_logs
 
+from postern.api.durable_metrics import durable_metrics
+from postern.api.metrics import Families
 from postern.durable.upkeep import Upkeep
 from postern.journal.durable_runs import NODE
 from postern.journal.durable_tables import durable_runs
@@ -73,6 +75,15 @@ async def test_runs_of_a_silent_process_are_taken_over_after_10_seconds(engine):
         ("durable-runs-taken-over", "a", 1, 1)
     ]
     assert place.upkeep.takeovers == 1
+
+
+async def test_runs_that_wait_for_a_run_with_the_same_key_are_counted_by_workflow(engine):
+    put(engine, durable_row("1", concurrency_key="k"), durable_row("2", "ready", attempt=0, concurrency_key="k"))
+    place = Place(engine)
+    await place.look(2)
+    families = list(durable_metrics(dict, lambda: 0, lambda: place.upkeep.waiting_for_key)(Families("p")))
+    found = {sample.name: (sample.labels.get("workflow"), sample.value) for each in families for sample in each.samples}
+    assert found["postern_durable_runs_waiting_for_key"] == ("hello", 1)
 
 
 async def test_a_process_of_this_machine_that_has_ended_is_noticed_at_once(engine):

@@ -2,12 +2,24 @@
 
 from sqlalchemy import Engine, event
 
-from postern.journal.durable_runs import claim, wake
+from postern.journal.durable_limits import claimable
+from postern.journal.durable_runs import SUSPECT, claim, wake
 from postern.journal.durable_tables import durable_runs
 from postern.journal.durable_upkeep import has_work
 from tests.journal.engines import add
 from tests.journal.recorded import NOON, id_number
 from tests.journal.test_reads_of_durable_runs import durable_row
+
+
+def test_a_claim_by_key_reads_no_rows_which_have_the_requests(engine: Engine):
+    if engine.dialect.name != "sqlite":  # PostgreSQL chooses by the number of rows
+        return
+    query = claimable("hello", 1, 10, SUSPECT).compile(engine, compile_kwargs={"literal_binds": True})
+    with engine.begin() as connection:
+        plan = [str(row[3]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
+    looks = [step for step in plan if "durable_runs" in step]
+    assert len(looks) == 2
+    assert all("USING COVERING INDEX durable_runs_by_key (workflow=?" in step for step in looks)
 
 
 def test_runs_that_have_ended_are_not_looked_at(engine: Engine):

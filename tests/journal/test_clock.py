@@ -169,7 +169,7 @@ def claimed(connection: Connection, scope: str, at: float) -> float:
     return float(row.scalar_one())
 
 
-def claim_at(connection: Connection, scope: str, at: float) -> Claim:
+def claim_at(connection: Connection, scope: str, at: float) -> Claim | None:
     return claim_for_run(connection, Key(scope, "f"), facts(run_of(1, ANYONE)), "node", at)
 
 

@@ -17,7 +17,6 @@ from postern.journal.durable_ends import (
     AFTER_LAST,
     FROM_START,
     Cancelled,
-    NotResumed,
     Requested,
     cancel,
     cancel_ownerless,
@@ -30,6 +29,7 @@ from postern.journal.durable_runs import Hold, claim, record_outcome
 from postern.journal.durable_tables import approvals, durable_runs
 from postern.journal.reading.durable import ended_of
 from postern.journal.reading.queries import find_run, request_cancel
+from postern.journal.resumable import NotResumed
 from postern.journal.run import Outcome, Run, State
 from postern.journal.schema import calls, runs, signals, steps
 from postern.journal.storage import sums

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, insert
 
 from postern.journal.database.engine import open_engine
 from postern.journal.reading import newer_runs as newer
-from postern.journal.reading import queries, resubmits
+from postern.journal.reading import queries
 from postern.journal.reading import step_window as window
 from postern.journal.reading.call_tree import find_chain
 from postern.journal.reading.cursor import sealed
@@ -20,7 +20,7 @@ from postern.journal.reading.filters import RunFilter
 from postern.journal.reading.newer_runs import Newer, newer_runs
 from postern.journal.reading.queries import find_run, find_run_alone, list_runs
 from postern.journal.reading.records import RunRecord
-from postern.journal.reading.resubmits import resubmits_of
+from postern.journal.reading.resubmits import resubmits_of, resubmitted_as
 from postern.journal.reading.run_parts import run_parts
 from postern.journal.reading.step_window import StepWindow, step_window
 from postern.journal.run import State
@@ -107,6 +107,9 @@ NEWER = [
     (RunFilter(text="nowhere"), 0, 0),
     (RunFilter(since=NOON + 5), 0, 2),
     (RunFilter(parent=RUN), 0, 1),
+    (RunFilter(kind="schedule"), 0, 0),
+    (RunFilter(kind="user"), 0, 2),
+    (RunFilter(kind="anonymous"), 4, 1),
 ]
 
 
@@ -144,9 +147,7 @@ def test_a_text_is_not_searched_in_newer_runs_for_long(engine: Engine):
         assert newer_runs(connection, filters, id_number(0), lambda: 0.0) == Newer(1, more=False)
 
 
-def test_resubmits_of_a_run_are_found_soon_after_it_and_among_the_newest(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-):
+def test_resubmits_of_a_run_are_found(engine: Engine):
     def numbers_of(connection: Connection, number: int) -> list[int]:
         run = find_run(connection, id_number(number))
         assert run is not None
@@ -159,9 +160,9 @@ def test_resubmits_of_a_run_are_found_soon_after_it_and_among_the_newest(
             *(run_row(n, resubmitted_from=id_number(again[n]) if n in again else None) for n in range(1, 11)),
         )
         put(connection, run_row(11, workflow="book", resubmitted_from=RUN))
-        assert [numbers_of(connection, n) for n in (1, 2, 3)] == [[3, 6, 9], [7], []]
-        monkeypatch.setattr(resubmits, "MOST_EXAMINED", 2)
-        assert numbers_of(connection, 1) == [3, 9]
+        assert [numbers_of(connection, n) for n in (1, 2, 3)] == [[3, 6, 9, 11], [7], []]
+        found = resubmitted_as(connection, [id_number(n) for n in (1, 2, 3)])
+        assert found == {id_number(1): [id_number(n) for n in (3, 6, 9, 11)], id_number(2): [id_number(7)]}
 
 
 def test_a_read_looks_at_few_rows_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from postern.authoring.request import Request
 from postern.journal.writing.request_headers import MAX_HEADER_BYTES, MAX_NAME, packed, written_headers
-from postern.triggers.pipeline import NOTHING, WITHHELD
+from postern.triggers.requested import NOTHING, WITHHELD
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJvaWQiOiIxIn0.c2lnbmF0dXJl"
 

@@ -18,7 +18,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 MODULE = """
 import asyncio
-from postern import Context, Problem, Reply, anonymous, tenant_users, workflow
+from typing import Annotated
+from pydantic import BaseModel
+from postern import Context, Form, Problem, Query, Reply, UploadFile, anonymous, tenant_users, workflow
 from tests.pipeline.test_durable_runs import Gate
 
 async def first() -> str:
@@ -39,6 +41,18 @@ async def waits() -> str:
 @workflow(durable=True)
 async def steps(ctx: Context, body: dict | None = None):
     return {"steps": await ctx.step(second, await ctx.step(first)), "body": body}
+
+class Sheet(BaseModel):
+    title: str
+    photo: UploadFile
+
+@workflow(durable=True)
+async def handed_in(ctx: Context, sheet: Annotated[Sheet, Form()], page: Annotated[int, Query()] = 1):
+    return {"title": sheet.title, "photo": (await sheet.photo.read()).decode(), "page": page}
+
+@workflow(durable=True)
+async def streamed(ctx: Context):
+    return Reply.stream(iter("a"))
 
 @workflow(durable=True, access=anonymous())
 async def sleeps(ctx: Context):
@@ -147,6 +161,26 @@ async def server(served: Server) -> Server:
     return served
 
 
+async def test_a_form_with_files_is_read_again_when_its_run_begins_and_its_record_only_counts_them(server: Server):
+    parts: dict[str, Any] = {"data": {"title": "Cat"}, "files": {"photo": ("cat.txt", b"miaow")}}
+    run = await server.accepted("handed-in?page=2", **parts)
+    record = await server.state(run, "Succeeded")
+    assert record["outputs"] == {"title": "Cat", "photo": "miaow", "page": 2}
+    about = {"filename": "cat.txt", "content_type": "text/plain", "size": 5}
+    assert record["inputs"] == {"title": "Cat", "photo": about}
+    again = await server.ask("POST", f"{run}/resubmit", "lisa")
+    assert (again.status_code, again.json()["code"]) == (409, "cannot-resubmit")
+    wrong = await server.ask("POST", "/triggers/handed-in", "lisa", data={"title": "Cat"})
+    assert wrong.json()["code"] == "unsupported-media-type"
+
+
+async def test_a_durable_run_that_returns_a_stream_fails_and_says_what_to_return(server: Server):
+    record = await server.state(await server.accepted("streamed"), "Failed")
+    assert record["error"]["type"] == "StreamOfDurableRun"
+    shown = await server.ask("GET", f"/runs/{record['id']}", "ada")
+    assert "Return the content" in shown.json()["error"]["message"]
+
+
 async def test_a_202_leads_to_the_result(server: Server):
     reply = await server.ask("POST", "/triggers/steps", "lisa", json={"n": 1})
     assert (reply.status_code, reply.headers["retry-after"]) == (202, "1")
@@ -253,6 +287,28 @@ async def test_an_inline_run_is_not_resumed(server: Server):
     reply = await server.ask("POST", "/triggers/inline", "lisa")
     refused = await server.ask("POST", f"/runs/{reply.headers['x-run-id']}/resume", "ada")
     assert (refused.status_code, refused.json()["code"]) == (409, "cannot-resume")
+
+
+async def test_a_list_says_which_runs_can_be_resumed(server: Server):
+    run = await server.accepted("inline", prefer="respond-async")
+    await server.state(run, "Succeeded")
+    inline = (await server.ask("POST", "/triggers/inline", "lisa")).headers["x-run-id"]
+    listed = (await server.ask("GET", "/runs?check=resume&limit=200", "ada")).json()["runs"]
+    found = {each["id"]: each["cannot_resume"] for each in listed}
+    assert found[run.removeprefix("/runs/")] == "The run has succeeded. Resubmit it."
+    assert found[inline] == "Only durable runs can be resumed. Resubmit this one."
+    own = (await server.ask("GET", "/runs?check=resume", "lisa")).json()["runs"]
+    assert {each["cannot_resume"] for each in own} == {"Operator role required."}
+
+
+async def test_a_durable_run_is_resubmitted_once_for_a_key(server: Server):
+    run = await server.accepted("inline", prefer="respond-async")
+    await server.state(run, "Succeeded")
+    headers = {"Authorization": f"Bearer {server.local.token('lisa')}", "Idempotency-Key": "k"}
+    replies = [await server.client.post(f"{run}/resubmit", headers=headers) for _ in range(2)]
+    assert [reply.status_code for reply in replies] == [201, 201]
+    assert replies[0].json()["id"] == replies[1].json()["id"]
+    assert [reply.headers.get("idempotent-replayed") for reply in replies] == [None, "true"]
 
 
 async def test_a_durable_run_is_resubmitted_as_a_durable_run(server: Server):

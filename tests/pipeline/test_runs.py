@@ -207,6 +207,45 @@ async def test_a_preference_changes_no_problem_and_no_short_run(server: Server):
     assert (refused.status_code, refused.json()["code"]) == (409, "cannot-resubmit")
 
 
+async def test_a_resubmit_with_a_key_starts_one_run_however_often_it_is_requested(server: Server):
+    first = await server.ask("POST", "/triggers/order", "lisa", json={"number": 7})
+    path = f"/runs/{first.headers['x-run-id']}"
+
+    async def again(key: str, who: str = "ada", prefer: str = "respond-async") -> Any:
+        headers = {"Authorization": f"Bearer {server.local.token(who)}", "Idempotency-Key": key, "Prefer": prefer}
+        return await server.client.post(f"{path}/resubmit", headers=headers)
+
+    replies = [await again("one"), await again("one"), await again("one", prefer="wait=1")]
+    assert [reply.status_code for reply in replies] == [201] * 3
+    assert len({reply.json()["id"] for reply in replies}) == 1
+    assert [reply.headers.get("idempotent-replayed") for reply in replies] == [None, "true", "true"]
+    others = [await again("another"), await again("one", "lisa")]
+    assert len({reply.json()["id"] for reply in (*replies, *others)}) == 3
+    new = sorted(reply.json()["id"] for reply in (replies[0], *others))
+    listed = (await server.ask("GET", "/runs?check=resubmit&workflow=order", "ada")).json()["runs"]
+    assert listed[-1]["resubmitted_as"] == new
+    assert {run["cannot_resubmit"] for run in listed} == {None}
+    wrong = await again("")
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "bad-idempotency-key")
+
+
+async def test_a_key_of_a_resubmit_whose_run_goes_on_gets_that_run(server: Server):
+    first = asyncio.create_task(server.ask("POST", "/triggers/waits", "lisa"))
+    found: list[Any] = []
+    while not found:
+        found = (await server.ask("GET", "/runs?state=Running", "lisa")).json()["runs"]
+    await server.ask("POST", f"/runs/{found[0]['id']}/cancel", "lisa")
+    await first
+    headers = {"Authorization": f"Bearer {server.local.token('ada')}", "Idempotency-Key": "k"}
+    path = f"/runs/{found[0]['id']}/resubmit"
+    one = await server.client.post(path, headers=headers | {"Prefer": "respond-async"})
+    two = await server.client.post(path, headers=headers | {"Prefer": "respond-async"})
+    assert (two.status_code, two.json()["id"], two.json()["state"]) == (201, one.json()["id"], "Running")
+    waited = await server.client.post(path, headers=headers)
+    assert (waited.status_code, waited.json()["code"]) == (409, "run-in-progress")
+    await server.ask("POST", f"/runs/{one.json()['id']}/cancel", "ada")
+
+
 async def test_a_refusal_is_on_record_with_every_check(server: Server):
     refused = await server.ask("POST", "/triggers/payroll", "ada")
     assert refused.status_code == 401

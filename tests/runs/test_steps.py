@@ -153,9 +153,9 @@ async def test_a_step_in_a_loop_of_the_author_takes_its_thread_in_the_server_s_l
     loops = []
 
     class Noting(Threads):
-        async def run(self, name, call, caller=""):
+        async def run(self, name, call, caller="", hold=None):
             loops.append(asyncio.get_running_loop())
-            return await super().run(name, call, caller)
+            return await super().run(name, call, caller, hold)
 
     home = HomeLoop()
     home.settle()

@@ -1,11 +1,13 @@
 """The line that each request leaves in the log of `postern dev`."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from postern.catalog import Fault
 from postern.server.request_lines import RequestLines
 from postern.triggers.exchange import EXCHANGE
 
@@ -84,3 +86,34 @@ async def test_the_lifespan_is_passed_on():
 
     await RequestLines(app, structlog.get_logger("test"))({"type": "lifespan"}, None, None)
     assert called == ["lifespan"]
+
+
+def fault(file: str, line: int | None) -> Fault:
+    return Fault(Path(file), line, "cause", "fix", ())
+
+
+@pytest.mark.parametrize(
+    ("faults", "path", "fix"),
+    [
+        ((), b"/triggers/helo", "call /triggers/hello, or rename the function"),
+        ((), b"/triggers/other/x", "write a function with @workflow, whose name is the trigger's with _ in place of -"),
+        (
+            (fault("a.py", 3), fault("b.py", None)),
+            b"/triggers/helo",
+            "`postern check` shows why these files have no workflow: a.py:3, b.py",
+        ),
+        ((), b"/runs/helo", None),
+    ],
+)
+async def test_a_404_names_the_workflow_that_was_meant_or_the_files_with_faults(faults: Any, path: bytes, fix: str):
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+
+    async def send(message: Any) -> None: ...
+
+    triggers: Any = {"hello": None}
+    scope = {"type": "http", "method": "POST", "raw_path": path, "query_string": b"", EXCHANGE: None}
+    with capture_logs() as logs:
+        lines = RequestLines(app, structlog.get_logger("test"), lambda: triggers, lambda: faults)
+        await lines(scope, None, send)
+    assert logs[0].get("fix") == fix

@@ -133,7 +133,9 @@ def specific_users(
         )
     for person in people:
         if not isinstance(person, str) or not person.strip():
-            raise AccessFault(f"specific_users() takes names and object ids, not {person!r}")
+            names = ", ".join(repr(each) for each in person) if isinstance(person, list | tuple | set) else ""
+            write = f": write specific_users({names})" if names else ""
+            raise AccessFault(f"specific_users() takes names and object ids, not {person!r}{write}")
         if "@" in person:
             raise AccessFault(
                 f"specific_users({person!r}): an e-mail address can be reassigned, an object id cannot. Add the object "

@@ -1,5 +1,6 @@
 """The policy: an access mode bound to the object ids, tenants and audiences of one installation."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,6 +11,9 @@ from postern.access.check import Check
 from postern.access.modes import Access, AccessFault, Anonymous, SettingMissing, SpecificUsers, TenantUsers
 from postern.access.sender import SenderSignature
 from postern.audiences import could_be_ours, of_microsoft
+from postern.near_names import near
+
+_LIKE_AN_ID = re.compile(r"[0-9A-Fa-f-]{24,}")
 
 
 class Requirement(NamedTuple):
@@ -271,12 +275,20 @@ def _context(name: str, auth_contexts: Mapping[str, str]) -> str:
     return found
 
 
+def _name_meant(person: str, people: Mapping[str, str]) -> str:
+    if meant := near(person, people):
+        return f'Write {meant!r}, or add a line  {person} = "<object id>"  to [people]'
+    if _LIKE_AN_ID.fullmatch(person):
+        return "An object id has 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12: copy it from Entra again"
+    return f'Add a line  {person} = "<object id>"  to [people]'
+
+
 def _listed(person: str, people: Mapping[str, str]) -> Listed:
     found = people.get(person, person).lower()
     if not GUID.fullmatch(found):
         known = ", ".join(sorted(people)) or "no names"
         raise AccessFault(
             f"specific_users({person!r}): this is neither a name in [people] of postern.toml (it has {known}) nor an "
-            f'object id. Add a line  {person} = "<object id>"  to [people]'
+            f"object id. {_name_meant(person, people)}"
         )
     return Listed(person if person in people else None, found)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from postern.access import Caller
 from postern.catalog import Trigger
 from postern.errors import problem
-from postern.journal.durable_ends import Cancelled, NotResumed, cancel, resume
+from postern.journal.durable_ends import Cancelled, cancel, resume
 
 T = TypeVar("T")
 GONE = "There is no workflow of this name any more."
@@ -58,7 +58,7 @@ class DurableActions:
         if trigger is None:
             raise problem("cannot-resume", detail=GONE)
         who = json.dumps([by.tenant_id, by.object_id])
-        why: NotResumed | None = await self.write(partial(resume, run_id=run_id, by=who, from_start=from_start))
+        why = await self.write(partial(resume, run_id=run_id, by=who, from_start=from_start))
         if why is not None:
             raise problem("cannot-resume", detail=why.value)
         self.ready()

@@ -9,9 +9,13 @@ from postern.api.metrics import Collect, Families
 PHASES = ("ready", "running", "waiting", "parked")
 
 
-def durable_metrics(phases: Callable[[], Mapping[str, int]], takeovers: Callable[[], int]) -> Collect:
-    """How many durable runs that have not ended are in each phase, in all server processes, and how many were taken
-    over from a dead one by this process."""
+def durable_metrics(
+    phases: Callable[[], Mapping[str, int]],
+    takeovers: Callable[[], int],
+    waiting_for_key: Callable[[], Mapping[str, int]],
+) -> Collect:
+    """How many durable runs that have not ended are in each phase, in all server processes, how many of each workflow
+    wait for a run with the same concurrency key, and how many were taken over from a dead process by this one."""
 
     def collect(families: Families) -> Iterable[Metric]:
         found = phases()
@@ -20,6 +24,12 @@ def durable_metrics(phases: Callable[[], Mapping[str, int]], takeovers: Callable
             "Durable runs that have not ended, of all server processes, by phase.",
             {phase: found.get(phase, 0) for phase in PHASES},
             "phase",
+        )
+        yield families.gauges(
+            "postern_durable_runs_waiting_for_key",
+            "Durable runs that are ready, and wait until a run with the same concurrency key has ended.",
+            waiting_for_key(),
+            "workflow",
         )
         yield families.counters(
             "postern_durable_takeovers",

@@ -3,13 +3,15 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from time import time
 
 from starlette.requests import Request
 
 from postern.access import ANYONE, Caller, Refused
 from postern.api.access import Standing, is_anonymous, is_operator, known, policies_of, recognise, standing
+from postern.api.checked_runs import checked, checked_facts
 from postern.api.client import address_of
-from postern.api.list_query import no_parameters, refusal_page, run_page
+from postern.api.list_query import check_of, no_parameters, pairs_of, refusal_page, run_page_of
 from postern.api.representation import (
     refusals_json,
     run_json,
@@ -30,6 +32,7 @@ from postern.journal.reading.records import RunRecord
 from postern.journal.shares import Holder, holder_of
 from postern.json_parser import parse
 from postern.preferences import prefers_async
+from postern.runs.idempotency import HEADER, check_key
 from postern.settings.installation import Installation
 from postern.triggers.reply import Answer, json_reply
 from postern.triggers.secure_transport import CODE as INSECURE
@@ -49,17 +52,22 @@ class Handlers:
     actions: RunActions
     results: Results
     underway: Underway = lambda _: None
+    now: Callable[[], float] = time
 
     async def runs(self, request: Request) -> Answer:
         """A list of runs: all for operators, their own for others."""
         caller = await self.caller(request)
         private = is_operator(self.installation, caller)
         owner = None if private else (caller.tenant_id, caller.object_id)
-        filters, cursor, limit = run_page(request.scope["query_string"], owner)
-        page = await self.read(
-            lambda connection: list_runs(connection, filters, cursor, limit), holder_for(request, caller)
-        )
-        return json_reply(200, runs_json(page.items, page.next, private=private))
+        check, pairs = check_of(pairs_of(request.scope["query_string"]))
+        filters, cursor, limit = run_page_of(pairs, owner)
+        who = holder_for(request, caller)
+        page = await self.read(lambda connection: list_runs(connection, filters, cursor, limit), who)
+        more = {}
+        if check:
+            found = await self.read(partial(checked_facts, records=page.items, check=check), who)
+            more = checked(found, check, self.snapshot(), self.installation, caller)
+        return json_reply(200, runs_json(page.items, page.next, private=private, more=more))
 
     async def run(self, request: Request) -> Answer:
         """The record of a run."""
@@ -106,11 +114,14 @@ class Handlers:
 
     async def resubmit(self, request: Request) -> Answer:
         """Start a new run with the inputs of this one, on the current code. The response is sent when the run has
-        ended; with `Prefer: respond-async` (RFC 7240) it is sent when the run is recorded, and the run goes on."""
+        ended; with `Prefer: respond-async` (RFC 7240) it is sent when the run is recorded, and the run goes on. With an
+        Idempotency-Key, a repeated request gets the run that was started."""
         seen = await self._seen(request)
         goes_on = prefers_async(_prefer(request))
-        record = await self.actions.resubmit(seen, goes_on=goes_on)
+        keys = [value for name, value in request.headers.raw if name == HEADER]
+        record, replayed = await self.actions.resubmit_once(seen, goes_on=goes_on, key=check_key(keys) if keys else "")
         headers = {"Location": f"/runs/{record.id}"} | ({"Preference-Applied": RESPOND_ASYNC} if goes_on else {})
+        headers |= {"Idempotent-Replayed": "true"} if replayed else {}
         return _shown(seen._replace(record=record), 201, headers)
 
     async def resume(self, request: Request) -> Answer:
@@ -135,7 +146,7 @@ class Handlers:
         """The served workflows and the faulty files, for operators."""
         await self._operator(request)
         no_parameters(request.scope["query_string"])
-        return json_reply(200, workflows_json(self.snapshot(), seals_runs=self.installation.seals_runs))
+        return json_reply(200, workflows_json(self.snapshot(), seals_runs=self.installation.seals_runs, now=self.now()))
 
     async def caller(self, request: Request) -> Caller:
         """The caller, by a token for this server. Raises Refused, or Problem `identity-unavailable` or

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
-from postern.access import GUID
+from postern.access import GUID, KINDS
 from postern.errors import problem
 from postern.ids import is_id
 from postern.journal.audit_event import Kind
@@ -27,6 +27,8 @@ LONGEST = 200
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _REQUEST_ID = re.compile(r"[0-9a-f-]{1,64}")
+
+CHECKS = ("resubmit", "resume")
 
 APPROVALS = "approvals"
 """The list of approvals has no filters: the cursors of all its pages are of one list."""
@@ -50,13 +52,23 @@ class Wrong(ValueError):
     """An invalid value; its text says which values are valid."""
 
 
-def run_page(query: bytes, owner: tuple[str, str] | None) -> PageQuery:
-    """The requested page of runs; `owner` limits it to that caller's runs. Raises Problem `bad-filter`."""
-    return run_page_of(pairs_of(query), owner)
+def check_of(pairs: Iterable[tuple[str, str]]) -> tuple[str, list[tuple[str, str]]]:
+    """What the list of runs is to check of each run, `resubmit` or `resume`, or "", and the other parameters. Raises
+    Problem `bad-filter`."""
+    given, others = [], []
+    for name, value in pairs:
+        if name == "check":
+            given.append(value)
+        else:
+            others.append((name, value))
+    if len(given) > 1 or any(value not in CHECKS for value in given):
+        raise problem("bad-filter", errors=[_error("check", f"must be one of {', '.join(CHECKS)}")])
+    return (given[0] if given else ""), others
 
 
 def run_page_of(pairs: Pairs, owner: tuple[str, str] | None) -> PageQuery:
-    """The same, of parameters that are decoded already."""
+    """The requested page of runs, of decoded parameters; `owner` limits it to that caller's runs. Raises Problem
+    `bad-filter`."""
     return _page(pairs, RUN_PARAMETERS, lambda values: RunFilter(**values, owner=owner))
 
 
@@ -182,6 +194,12 @@ def _caller(text: str) -> str:
     return text.lower()
 
 
+def _caller_kind(text: str) -> str:
+    if text not in KINDS:
+        raise Wrong(f"must be one of {', '.join(KINDS)}")
+    return text
+
+
 def _time(text: str) -> float:
     """Unix seconds of a time with its offset (RFC 3339, section 5.6)."""
     try:
@@ -238,6 +256,7 @@ RUN_PARAMETERS: Mapping[str, Callable[[str], Any]] = {
     "workflow": _name,
     "state": _state,
     "caller": _caller,
+    "kind": _caller_kind,
     "since": _time,
     "until": _time,
     "text": _name,

@@ -1,14 +1,18 @@
 """Records as JSON. Pure. Bodies that are JSON are included as they were sent."""
 
 import json
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from math import isfinite
+from types import MappingProxyType
 from typing import Any
 
 from pydantic_core import to_json
 
 from postern.access import Policy
+from postern.authoring.schedule import NEXT_TIMES
+from postern.authoring.workflow import Workflow
 from postern.catalog import Snapshot, Trigger
 from postern.catalog.snapshot import Fault
 from postern.journal.approvals import Approval
@@ -23,6 +27,8 @@ from postern.trace import trace_id_of
 NOTED = frozenset({Form.BASE64, Form.CUT, Form.SECURED, Form.REDACTED})
 """Forms of a body that is not shown as it was sent: `inputs_note` or `outputs_note` names the form."""
 NULL = b"null"
+_OF_A_STREAM = re.compile(r'\{"bytes":\d+,"ended":"[a-z-]+"\}')
+"""What is recorded of a reply that was sent while its run went on (`runs.streaming`)."""
 
 
 def run_json(record: RunRecord, *, private: bool, acts: bool = True, parts: DurableParts | None = None) -> bytes:
@@ -56,9 +62,16 @@ def tree_json(tree: Tree, may_see: Callable[[RunRecord], bool]) -> bytes:
     return to_json({**document, "truncated": True} if tree.truncated else document)
 
 
-def runs_json(records: Iterable[RunRecord], cursor: str | None, *, private: bool) -> bytes:
-    """A page of runs, without their large fields."""
-    return to_json({"runs": [_summary(record, private=private) for record in records], "next": cursor})
+def runs_json(
+    records: Iterable[RunRecord],
+    cursor: str | None,
+    *,
+    private: bool,
+    more: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> bytes:
+    """A page of runs, without their large fields. `more` are further members, by the ids of the runs."""
+    shown = [{**_summary(record, private=private), **more.get(record.id, {})} for record in records]
+    return to_json({"runs": shown, "next": cursor})
 
 
 def state_json(record: RunRecord) -> bytes:
@@ -71,9 +84,9 @@ def refusals_json(records: Iterable[RefusalRecord], cursor: str | None) -> bytes
     return to_json({"refusals": [_refusal(record) for record in records], "next": cursor}, serialize_unknown=True)
 
 
-def workflows_json(snapshot: Snapshot, *, seals_runs: bool = False) -> bytes:
-    """All served workflows by name, and the faulty files."""
-    triggers = [_workflow(snapshot.triggers[name], seals_runs=seals_runs) for name in sorted(snapshot.triggers)]
+def workflows_json(snapshot: Snapshot, *, seals_runs: bool = False, now: float = 0.0) -> bytes:
+    """All served workflows by name, and the faulty files. `now` is for the next times of schedules."""
+    triggers = [_workflow(snapshot.triggers[name], now, seals_runs=seals_runs) for name in sorted(snapshot.triggers)]
     return to_json({"workflows": triggers, "faults": [fault_json(fault) for fault in snapshot.faults], "next": None})
 
 
@@ -158,9 +171,11 @@ def _may_be_cancelled(record: RunRecord) -> bool:
 
 
 def _body(text: str | None, form: Form | None) -> bytes:
-    """A body as JSON: unchanged if it is JSON, otherwise a string."""
+    """A body as JSON: unchanged if it is JSON, otherwise a string. Of a stream there is how much was sent, as JSON."""
     if text is None:
         return NULL
+    if form is Form.CUT and _OF_A_STREAM.fullmatch(text):
+        return text.encode()
     if form in (Form.JSON, Form.REDACTED):  # its sender declared it as JSON, or it was redacted in its own form
         try:
             text = text.removeprefix("\ufeff")
@@ -271,7 +286,20 @@ def uses_json(trigger: Trigger) -> dict[str, Any]:
     }
 
 
-def _workflow(trigger: Trigger, *, seals_runs: bool) -> dict[str, Any]:
+def schedule_json(workflow: Workflow, now: float) -> dict[str, Any] | None:
+    """When a workflow starts by the clock, with the next times in its zone; None without a schedule."""
+    schedule = workflow.schedule
+    if schedule is None:
+        return None
+    return {
+        "expression": schedule.expression,
+        "timezone": schedule.timezone,
+        "missed": schedule.missed,
+        "next": [at.isoformat(timespec="seconds") for at in schedule.next_times(now, NEXT_TIMES)],
+    }
+
+
+def _workflow(trigger: Trigger, now: float, *, seals_runs: bool) -> dict[str, Any]:
     workflow = trigger.workflow
     return {
         "name": workflow.name,
@@ -282,11 +310,15 @@ def _workflow(trigger: Trigger, *, seals_runs: bool) -> dict[str, Any]:
         "people": people_json(trigger.policy),
         "timeout": workflow.timeout if isfinite(workflow.timeout) else None,
         "durable": workflow.durable,
+        "schedule": schedule_json(workflow, now),
+        "on_failure": workflow.on_failure or None,
         "stateless": workflow.stateless,
         "bodies_unsealed": workflow.durable and not seals_runs,
         "secure_inputs": workflow.secure_inputs,
         "secure_outputs": workflow.secure_outputs,
         "max_concurrency": workflow.max_concurrency,
+        "concurrency_key": workflow.concurrency_key is not None,
+        "singleton": workflow.singleton,
         "max_body_bytes": workflow.max_body_bytes,
         "max_elements": workflow.max_elements,
         **uses_json(trigger),

@@ -11,15 +11,16 @@ from urllib.parse import quote
 from postern.access import ANYONE, OPEN, Caller, Guarded, Signed, StartedBy, admit
 from postern.api.access import Standing
 from postern.authoring.request import Request
+from postern.authoring.sent_form import URLENCODED
 from postern.authoring.workflow import Workflow
 from postern.catalog import Snapshot, Trigger
 from postern.catalog.context_changes import apply
 from postern.errors import Problem, problem
-from postern.journal.body_form import Form
+from postern.journal.body_form import WITH_FILES, Form
 from postern.journal.reading.records import RunRecord
 from postern.journal.run import Run, State, actor
 from postern.journal.shares import holder_of
-from postern.runs.idempotency import Key
+from postern.runs.idempotency import Key, fingerprint, scope_of, secured_fingerprint
 from postern.runs.runner import Read
 from postern.triggers.find import find
 from postern.triggers.large_bodies import LARGE, LargeBodies
@@ -77,6 +78,14 @@ def caller_again(record: RunRecord, trigger: Trigger | None, caller: Caller) -> 
     return replace(ANYONE, name=record.caller_name or "") if again else caller
 
 
+def key_of_resubmit(record: RunRecord, workflow: Workflow, by: Caller, key: str, body: str | None) -> Key:
+    """The idempotency key of a resubmit of this run by this caller, with another `body` if it is edited. It is none of
+    the keys of requests to triggers."""
+    scope = scope_of(f"resubmit {record.id}", by, key)
+    parts = ("POST", f"/runs/{record.id}/resubmit", b"", "", b"" if body is None else b"edited " + body.encode())
+    return Key(scope, secured_fingerprint(key, *parts) if workflow.secures else fingerprint(*parts))
+
+
 def why_not(record: RunRecord, trigger: Trigger | None) -> str:
     """Why a run cannot be started again by any caller; "" if it can."""
     if not record.ended:
@@ -89,6 +98,8 @@ def why_not(record: RunRecord, trigger: Trigger | None) -> str:
         return f"The inputs of the run {lost}."
     if record.request and _is_redacted(record.request):
         return "The query or the path of the run's request was redacted."
+    if record.request and json.loads(record.request).get("content_type") == WITH_FILES:
+        return "The files of the run's form are not recorded: only their names, types and sizes are."
     if record.request_headers is None:
         return "The run was recorded by a release before 0.2, which did not record the headers of requests."
     if any(value is None for _, value in json.loads(record.request_headers)):
@@ -118,19 +129,25 @@ def edited(record: RunRecord, body: str) -> RunRecord:
 
 def resubmitter(
     snapshot: Callable[[], Snapshot], start: Start, large_bodies: LargeBodies
-) -> Callable[[RunRecord, Caller, str, Caller, StartedBy], Coroutine[Any, Any, Run]]:
+) -> Callable[[RunRecord, Caller, str, Caller, StartedBy, Key | None], Coroutine[Any, Any, Run]]:
     """A function that runs the current version of a workflow with the inputs of a record, for another caller and under
-    another id, until the run's end is recorded. The next argument is who resubmits it, and the last one decides for
-    whom the run may act. Large inputs take turns with the large bodies of requests."""
+    another id, until the run's end is recorded. The next arguments are who resubmits it, what decides for whom the run
+    may act, and the idempotency key, if there is one. Large inputs take turns with the large bodies of requests."""
 
     def resubmit(
-        record: RunRecord, caller: Caller, run_id: str, by: Caller, started_by: StartedBy
+        record: RunRecord, caller: Caller, run_id: str, by: Caller, started_by: StartedBy, key: Key | None = None
     ) -> Coroutine[Any, Any, Run]:
         # The snapshot by which access was checked: by the time the run begins there may be another one.
-        return again(snapshot(), record, caller, run_id, by, started_by)
+        return again(snapshot(), record, caller, run_id, by, started_by, key)
 
     async def again(
-        checked: Snapshot, record: RunRecord, caller: Caller, run_id: str, by: Caller, started_by: StartedBy
+        checked: Snapshot,
+        record: RunRecord,
+        caller: Caller,
+        run_id: str,
+        by: Caller,
+        started_by: StartedBy,
+        key: Key | None,
     ) -> Run:
         recorded = json.loads(record.request) if record.request else {}
         path = recorded.get("path") or f"/triggers/{record.workflow}"
@@ -142,7 +159,8 @@ def resubmitter(
             raise _no_longer_valid(unfit) from None
         apply(trigger.context)
         kind = content_type.encode("latin-1") if body else None
-        read = partial(_arguments, trigger.workflow, body, kind, parameters)
+        query, headers = recorded.get("query", "").encode("latin-1"), _headers(record, content_type if body else "")
+        read = partial(_arguments, trigger.workflow, body, kind, parameters, query, headers)
         if trigger.workflow.reads_in_thread:
             given: Mapping[str, Any] | Read = large_bodies.in_thread(read) if len(body) > LARGE else read
         elif len(body) > LARGE:
@@ -150,23 +168,37 @@ def resubmitter(
             given = await large_bodies.read(read, trigger.workflow.name, who, len(body))
         else:
             given = read()
-        fields = json.loads(record.request_headers or "[]")
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
-        query = recorded.get("query", "").encode("latin-1")
         request = Request(method, path, parameters, "", body, query, headers, content_type=content_type if body else "")
         request._prefer = b",".join(value for name, value in headers if name.lower() == b"prefer")
-        return await start(trigger.workflow, caller, request, given, run_id, None, record.id, actor(by), started_by)
+        return await start(trigger.workflow, caller, request, given, run_id, key, record.id, actor(by), started_by)
 
     return resubmit
 
 
 def _arguments(
-    workflow: Workflow, body: bytes, content_type: bytes | None, parameters: Mapping[str, str]
+    workflow: Workflow,
+    body: bytes,
+    content_type: bytes | None,
+    parameters: Mapping[str, str],
+    query: bytes,
+    headers: list[tuple[bytes, bytes]],
 ) -> dict[str, Any]:
     try:
-        return arguments(workflow, body, content_type, parameters)
+        return arguments(workflow, body, content_type, parameters, query, headers)
     except Problem as unfit:
         raise _no_longer_valid(unfit) from None
+
+
+def _headers(record: RunRecord, content_type: str) -> list[tuple[bytes, bytes]]:
+    """The recorded headers. A form of `multipart/form-data` without files is recorded as one of names and values."""
+    fields = [(name, value) for name, value in json.loads(record.request_headers or "[]")]
+    if content_type == URLENCODED:
+        fields = [
+            (name, content_type if name.lower() == "content-type" else value)
+            for name, value in fields
+            if name.lower() not in _OF_THE_BODY
+        ]
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
 
 
 def _no_longer_valid(unfit: Problem) -> Problem:

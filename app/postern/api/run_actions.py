@@ -4,6 +4,7 @@ the lines in the log are the same."""
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
@@ -15,10 +16,10 @@ from postern.access import ANYONE, Caller, StartedBy
 from postern.api.access import Standing, is_anonymous, is_operator, standing
 from postern.api.durable_actions import DurableActions, Write
 from postern.api.first_run import started_by
-from postern.api.resubmit import caller_again, check_resubmit, edited
+from postern.api.resubmit import caller_again, check_resubmit, edited, key_of_resubmit
 from postern.api.run_audit import RunAudit
 from postern.catalog import Snapshot
-from postern.errors import problem
+from postern.errors import Problem, problem
 from postern.ids import new_id
 from postern.journal.durable_runs import NODE
 from postern.journal.reading.queries import find_run, request_cancel
@@ -26,6 +27,7 @@ from postern.journal.reading.records import RunRecord
 from postern.journal.reading.resubmits import lineage_of
 from postern.journal.run import Run, State, actor
 from postern.journal.shares import Allotment, Holder, holder_of
+from postern.runs.idempotency import Key
 from postern.settings.installation import Installation
 
 __all__ = ["Cancel", "Read", "Resubmit", "RunActions", "Seen", "Underway", "Write", "see"]
@@ -61,11 +63,18 @@ class Underway(Protocol):
 class Resubmit(Protocol):
     """Runs the current version of a workflow with the inputs of a record, for this caller and under this id, and
     returns when the run's end is recorded. `by` is who resubmits it, and `started_by` decides for whom the run may act.
-    Raises Problem if the inputs are no longer valid."""
+    If the idempotency key has a run already, that one is returned. Raises Problem if the inputs are no longer valid."""
 
     async def __call__(
-        self, record: RunRecord, caller: Caller, run_id: str, by: Caller, started_by: StartedBy, /
+        self, record: RunRecord, caller: Caller, run_id: str, by: Caller, started_by: StartedBy, key: Key | None, /
     ) -> Run: ...
+
+
+class Resubmitted(NamedTuple):
+    """The new run, and whether it was there already, because of its idempotency key."""
+
+    record: RunRecord
+    replayed: bool
 
 
 class Seen(NamedTuple):
@@ -171,6 +180,10 @@ class RunActions:
     async def resubmit(self, seen: Seen, *, goes_on: bool, body: str | None = None) -> RunRecord:
         """Start a new run with the inputs of this one, or with another `body`, on the current code. Returns its record
         when it has ended; if it `goes_on`, as soon as it is recorded."""
+        return (await self.resubmit_once(seen, goes_on=goes_on, body=body)).record
+
+    async def resubmit_once(self, seen: Seen, *, goes_on: bool, body: str | None = None, key: str = "") -> Resubmitted:
+        """The same. With an idempotency key a repeated request starts none, and returns the run that was started."""
         trigger = self.snapshot().triggers.get(seen.record.workflow)
         check_resubmit(seen.record, trigger, seen.standing, seen.caller)
         record = seen.record if body is None else edited(seen.record, body)
@@ -179,18 +192,29 @@ class RunActions:
             detail = "Too many runs that were resubmitted in the background have not ended."
             raise problem("too-many-runs", detail=detail, headers=RETRY_AFTER)
         caller = caller_again(seen.record, trigger, seen.caller)
+        once = key_of_resubmit(seen.record, trigger.workflow, seen.actor, key, body) if key and trigger else None
         how = await self._started_by(seen, caller, record)
-        running = asyncio.ensure_future(self.start_again(record, caller, run_id, seen.actor, how))
+        running = asyncio.ensure_future(self.start_again(record, caller, run_id, seen.actor, how, once))
         if goes_on:
             self.background.add(running)
             self.in_background.take(by)
             running.add_done_callback(partial(self._forget, by))
         else:
-            await running
-        started = await self._once_recorded(run_id, running, by)
+            with suppress(Problem):  # it is raised below
+                await running
+        try:
+            started = await self._once_recorded(run_id, running, by)
+        except Problem as shown:
+            earlier = str(shown.members.get("run_id", ""))
+            going = shown.code == "run-in-progress" and goes_on
+            if once is None or not earlier or not (going or shown.code == "reply-not-kept"):
+                raise
+            started = await self._record_of(earlier, by)
+        if started.id != run_id:
+            return Resubmitted(started, True)
         self._note("run-resubmitted", seen)
         self.audit.resubmitted(seen.actor, seen.record, seen.address, started)
-        return started
+        return Resubmitted(started, False)
 
     async def _started_by(self, seen: Seen, caller: Caller, record: RunRecord) -> StartedBy:
         """How the new run is started: it acts for nobody unless a person started it."""
@@ -203,14 +227,17 @@ class RunActions:
         """The record of a run that was started, as soon as there is one. Raises the Problem that ended it earlier."""
         while True:
             await asyncio.wait({running}, timeout=LOOK_AGAIN)
-            over = running.done()
-            if over:
-                running.result()
+            if running.done():
+                return await self._record_of(running.result().id, by)
             record = await self.read(partial(find_run, run_id=run_id), by)
             if record is not None:
                 return record
-            if over:
-                raise problem("journal-unavailable", reason="a run that was started is not recorded")
+
+    async def _record_of(self, run_id: str, by: Holder) -> RunRecord:
+        record = await self.read(partial(find_run, run_id=run_id), by)
+        if record is None:
+            raise problem("journal-unavailable", reason="a run that was started is not recorded")
+        return record
 
     def _forget(self, by: Holder, running: "asyncio.Future[Run]") -> None:
         """A run that went on after its response has ended. Its failure is on its record."""

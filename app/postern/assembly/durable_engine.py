@@ -32,7 +32,7 @@ from postern.durable.waits import Waits
 from postern.durable.wakes import Wakes
 from postern.durable.works import Works
 from postern.journal.run import Run
-from postern.runs.runner import holder
+from postern.runs.origin import holder
 from postern.settings.own_application import on_behalf_of
 from postern.triggers.large_bodies import LARGE
 from postern.triggers.read import arguments
@@ -49,7 +49,8 @@ def engine_part(base: Foundation, runs: RunsPart, pages: str, *, executes: bool)
         journal.quiet,
         most_kept=settings.max_result_bytes,
     )
-    engine = DurableEngine(settings.database_url, journal.node, works, turns)
+    early = base.outside.durable_early
+    engine = DurableEngine(settings.database_url, journal.node, works, turns, early=early)
     waits = Waits(journal.write, turns)
     signals = _use(base, runs, engine, waits, seals)
     runs.elsewhere.append(engine)
@@ -96,7 +97,8 @@ def _reader(runs: RunsPart) -> Callable[[Trigger, Run], Awaitable[Mapping[str, A
         request, workflow = run.request, trigger.workflow
         apply(trigger.context)
         kind = request.content_type.encode("latin-1") if request.body else None
-        read = partial(arguments, workflow, request.body, kind, request.path_parameters)
+        sent = (request.query_string, request.headers.raw)
+        read = partial(arguments, workflow, request.body, kind, request.path_parameters, *sent)
         if workflow.reads_in_thread or len(request.body) > LARGE:
             return await runs.threads.run(workflow.name, read, holder(run))
         return read()
@@ -107,7 +109,10 @@ def _reader(runs: RunsPart) -> Callable[[Trigger, Run], Awaitable[Mapping[str, A
 def _use(base: Foundation, runs: RunsPart, engine: DurableEngine, waits: Waits, seals: Seals) -> Signals:
     """Give the engine what workflows get. Returns the signals."""
     journal, most = base.journal, base.settings.max_result_bytes
-    steps = DurableSteps(runs.steps, waits, engine.execution_of, engine.may_begin, seals, most, journal.note_step)
+    steps = DurableSteps(
+        *(runs.steps, waits, engine.execution_of, engine.may_begin, seals, most, journal.note_step),
+        kept=base.outside.step_kept,
+    )
     calls = DurableCalls(steps, runs.calls, most, journal.note_call)
     signals = Signals(steps, waits, engine.execution_of, journal.read, journal.write, seals, engine.accepted)
     approvals = Approvals(steps, waits, engine.execution_of, journal.read, journal.write, seals, base.catalog.bind)
@@ -128,6 +133,7 @@ def _choice(base: Foundation, runs: RunsPart, engine: DurableEngine, seals: Seal
         accepted=engine.accepted,
         read=runs.runner.read,
         now=time.time,
+        fail=runs.runner.fail,
     )
     for_callers = on_behalf_of(settings.connections, settings.triggers)
     may_wait = partial(may_be_durable, sealed=bool(settings.durable_key_name), for_callers=for_callers)

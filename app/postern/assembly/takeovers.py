@@ -34,4 +34,4 @@ def take_over(base: Foundation, processes: ServerProcesses, engine: "DurableEngi
     journal = base.journal
     upkeep = Upkeep(processes.own, journal.read, journal.write, engine.accepted, engine.check_holds)
     processes.looks.append(upkeep.look)
-    return durable_metrics(lambda: upkeep.phases, lambda: upkeep.takeovers)
+    return durable_metrics(lambda: upkeep.phases, lambda: upkeep.takeovers, lambda: upkeep.waiting_for_key)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, QueryParams
 
@@ -13,10 +13,11 @@ from postern.trace import Trace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 BESIDES = frozenset({"HEAD", "OPTIONS"})
 """Methods with which senders look at a URL before they use it."""
+
+_NO_FORM: Any = None
 
 
 @dataclass(eq=False)  # not frozen: each request makes one, and freezing costs more than the rest of it
@@ -24,9 +25,10 @@ class Request:
     """The request that triggered the run, as its author sees it.
 
     `path_parameters` are the strings between the slashes; the function's own parameters get them converted. `body` is
-    the body, byte for byte. On an authenticated trigger `headers` has neither Authorization nor cookies, else no
-    cookie of the console. `trace` is the request's `traceparent`, None if there was no valid one. `chain` is its
-    place in a chain of calls, None if it is not a call of a run.
+    the body, byte for byte; b"" for a form of `multipart/form-data` that the function gets as a parameter. On an
+    authenticated trigger `headers` has neither Authorization nor cookies, else no cookie of the console. `trace` is the
+    request's `traceparent`, None if there was no valid one. `chain` is its place in a chain of calls, None if it is not
+    a call of a run.
     """
 
     method: str
@@ -40,6 +42,7 @@ class Request:
     content_type: str = ""
     trace: Trace | None = field(default=None, repr=False)
     chain: Chain | None = field(default=None, repr=False)
+    _form = _NO_FORM  # what its body was if the workflow takes a form with files
     _prefer = b""  # what the field Prefer says (RFC 7240); set where there is one
 
     def copy(self) -> "Request":

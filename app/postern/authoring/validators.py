@@ -59,6 +59,14 @@ class Validator:
         except Stopped:
             return self._again(lambda validator: validator.validate_strings(text))
 
+    def validate_values(self, value: Any) -> Any:
+        """A value made of texts and files, as forms and queries have them."""
+        try:
+            with keys_seen():
+                return self.quick.validate_python(value)
+        except Stopped:
+            return self._again(lambda validator: validator.validate_python(value))
+
     def validate_attributes(self, value: Any) -> Any:
         """A value of the author's code, or one made of its attributes."""
         try:

@@ -12,13 +12,19 @@ from math import inf
 from typing import TYPE_CHECKING, Any, overload
 
 from postern.access import Access, Anonymous, SpecificUsers, TenantUsers, tenant_users
+from postern.authoring.advice import of_access, of_decorated, of_name, shown
 from postern.authoring.author_code import runs_code
+from postern.authoring.by_server import WORKFLOW_NAME, by_server, unfit_to_be_started
+from postern.authoring.concurrency import KeyFunction, check_singleton_time, limits_of
 from postern.authoring.duration import seconds_of
+from postern.authoring.form_type import FormType, load_parser
 from postern.authoring.reach import networks_of, origins_of
 from postern.authoring.result import ResultType, result_type
+from postern.authoring.schedule import Missed, Schedule, schedule_of
 from postern.authoring.signature import (
     BodyParameter,
     PathParameter,
+    RequestParameter,
     WorkflowFault,
     adapters_of,
     hints_of,
@@ -38,7 +44,7 @@ DEFAULT_TIMEOUT = 120.0
 MAX_ELEMENTS = 10_000
 """Elements of a body. So many take about 10 ms of the event loop, whatever their types."""
 
-WORKFLOW_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+MEDIA_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9!#$&^_.+-]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,11 @@ class Workflow:
     results are not validated. `connections` and `secrets` are None if any may be used. `networks` are those that
     requests may come from, () for any. `origins` are those whose pages may read replies in a browser (CORS). `timeout`
     is in seconds, infinite for none. `signals` is who may send signals to runs, None for their callers and
-    operators."""
+    operators. `parameters` are those of the query and the header, `form` is the type of a form, None for JSON, and
+    `produces` the media type of replies in OpenAPI, "" for JSON. `schedule` is None if it starts by requests only.
+    `on_failure` is the name of the workflow that is notified of failed runs, "" for none. With a `concurrency_key`,
+    `max_concurrency` holds for each key. `keyed` is True if the place of a run depends on more than its workflow: on
+    its key, or on other server processes."""
 
     name: str
     function: Callable[..., Any]
@@ -75,10 +85,23 @@ class Workflow:
     origins: tuple[str, ...] = ()
     durable: bool = False
     signals: Access | None = None
+    parameters: tuple[RequestParameter, ...] = ()
+    form: FormType | None = None
+    schedule: Schedule | None = None
+    on_failure: str = ""
+    concurrency_key: KeyFunction | None = None
+    singleton: bool = False
+    keyed: bool = False
+    produces: str = ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the author's function itself, so that a test of a workflow needs no server."""
         return self.function(*args, **kwargs)
+
+    @property
+    def unfit_to_be_started(self) -> str:
+        """Why the server cannot start it with a body, as a sentence without its full stop; "" if it can."""
+        return unfit_to_be_started(self.methods, self.path, stateless=self.stateless)
 
     @property
     def secures(self) -> bool:
@@ -108,16 +131,23 @@ def workflow(
     timeout: float | str | None = None,
     durable: bool = False,
     signals: Access | None = None,
+    schedule: str | None = None,
+    timezone: str | None = None,
+    missed: Missed | None = None,
+    on_failure: str | None = None,
     stateless: bool = False,
     secure_inputs: bool = False,
     secure_outputs: bool = False,
     max_concurrency: int | None = None,
+    concurrency_key: "KeyFunction | None" = None,
+    singleton: bool = False,
     max_body_bytes: int | None = None,
     max_elements: int = MAX_ELEMENTS,
     connections: "Iterable[str] | None" = ...,
     secrets: "Iterable[str] | None" = ...,
     networks: "Iterable[str] | None" = ...,
     origins: "Iterable[str] | None" = ...,
+    produces: str = "",
 ) -> Callable[[Callable[..., Any]], Workflow]: ...
 def workflow(
     function: Callable[..., Any] | None = None,
@@ -130,39 +160,40 @@ def workflow(
     timeout: float | str | None = None,
     durable: bool = False,
     signals: Access | None = None,
+    schedule: str | None = None,
+    timezone: str | None = None,
+    missed: Missed | None = None,
+    on_failure: str | None = None,
     stateless: bool = False,
     secure_inputs: bool = False,
     secure_outputs: bool = False,
     max_concurrency: int | None = None,
+    concurrency_key: "KeyFunction | None" = None,
+    singleton: bool = False,
     max_body_bytes: int | None = None,
     max_elements: int = MAX_ELEMENTS,
     connections: "Iterable[str] | None" = None,
     secrets: "Iterable[str] | None" = None,
     networks: "Iterable[str] | None" = None,
     origins: "Iterable[str] | None" = None,
+    produces: str = "",
 ) -> Workflow | Callable[[Callable[..., Any]], Workflow]:
     """Make a workflow of a function: `async def` runs on the event loop, `def` in a thread. The first parameter is the
     Context. A second one is the body, validated against its annotation. Further ones are named in `path`. The return
     value is the reply: anything that fits the return annotation, or a Reply.
 
-    `access`: the access mode; by default `tenant_users()`, any user or application of the tenant. `name`: the name in
-    the trigger's URL; by default the function's name with `_` as `-`. `methods`: of GET, POST, PUT, PATCH, DELETE,
-    HEAD, OPTIONS; GET includes HEAD. `path`: the relative path after the name, `/orders/{order_id}`. `timeout`: seconds
-    until the run is cancelled and the caller gets a 504, or a text such as "2h"; 120 by default, and none for a durable
-    run, whose waits do not count. `stateless`: no run is recorded. `secure_inputs`,
-    `secure_outputs`: keep all of the request or reply out of records and logs. `max_concurrency`: concurrent runs;
-    further requests get a 429. `max_body_bytes`: replaces POSTERN_MAX_BODY_BYTES. `max_elements`: values in a JSON
-    body. `connections`, `secrets`: the only names that `ctx.connection` and `ctx.secret` take. `networks`: those that
-    requests may come from. `origins`: those whose pages may call it in a browser (CORS). `durable`: the caller gets a
-    202 at once, and the run survives crashes. `signals`: who may send signals to its runs.
-
+    `access` is by default `tenant_users()`: any user or application of the tenant. `authoring/README.md` explains all
+    options.
     Raises WorkflowFault if the options or the function are not valid."""
     lasting = _lasting(timeout, durable, stateless, signals)
+    lasting |= _limits(max_concurrency, concurrency_key, singleton, stateless, lasting)
+    when = schedule_of(schedule, timezone, missed)
 
     def make(function: Callable[..., Any]) -> Workflow:
         _check_function(function)
+        own_name = _name(name, function)
         return Workflow(
-            name=_name(name, function),
+            name=own_name,
             function=function,
             **_entry(access, networks, origins),
             methods=_methods(methods),
@@ -170,11 +201,10 @@ def workflow(
             stateless=stateless,
             secure_inputs=secure_inputs,
             secure_outputs=secure_outputs,
-            **_bounds(max_concurrency, max_body_bytes, max_elements),
-            connections=declared_names("connections", connections),
-            secrets=declared_names("secrets", secrets),
-            line=inspect.unwrap(function).__code__.co_firstlineno,
+            **_bounds(max_body_bytes, max_elements),
+            **_declared(connections, secrets, produces),
             **lasting,
+            **by_server(function, when, own_name, on_failure, stateless=stateless),
             **_signature(function, path),
         )
 
@@ -187,10 +217,15 @@ def _entry(access: Access | None, networks: "Iterable[str] | None", origins: "It
     return {"access": mode, "networks": within, "origins": origins_of(origins, mode, within)}
 
 
-def _bounds(concurrency: int | None, body_bytes: int | None, elements: int) -> dict[str, Any]:
-    """How much of a workflow may be at once."""
+def _limits(most: int | None, key: Any, singleton: bool, stateless: bool, lasting: dict[str, Any]) -> dict[str, Any]:
+    """How many runs may be at the same time."""
+    check_singleton_time(lasting["timeout"], singleton=singleton, durable=lasting["durable"])
+    return limits_of(_positive_whole("max_concurrency", most), key, singleton=singleton, stateless=stateless)
+
+
+def _bounds(body_bytes: int | None, elements: int) -> dict[str, Any]:
+    """How large bodies may be."""
     return {
-        "max_concurrency": _positive_whole("max_concurrency", concurrency),
         "max_body_bytes": _positive_whole("max_body_bytes", body_bytes),
         "max_elements": _positive_whole("max_elements", elements) or MAX_ELEMENTS,
     }
@@ -200,13 +235,19 @@ def _signature(function: Callable[..., Any], path: str) -> dict[str, Any]:
     """What the function's parameters and annotations say of its workflow."""
     segments = path_segments_of(path)
     hints = hints_of(function)
-    body, path_parameters = parameters_of(function, segments, hints)
+    body, path_parameters, parameters = parameters_of(function, segments, hints)
     is_async = inspect.iscoroutinefunction(function)
+    form = body.form if body is not None else None
+    if form is not None:
+        load_parser()
     return {
         "body": body,
+        "form": form,
         "path_parameters": path_parameters,
+        "parameters": parameters,
         "is_async": is_async,
-        "reads_in_thread": not is_async and any(map(runs_code, adapters_of(body, path_parameters))),
+        "line": inspect.unwrap(function).__code__.co_firstlineno,
+        "reads_in_thread": not is_async and any(map(runs_code, adapters_of(body, (*path_parameters, *parameters)))),
         "result": result_type(hints.get("return", Any)),
     }
 
@@ -225,7 +266,8 @@ def _lasting(timeout: float | str | None, durable: bool, stateless: bool, signal
 
 def _check_function(function: Any) -> None:
     if not inspect.isfunction(function):
-        raise WorkflowFault(f"@workflow decorates a function, not {type(function).__name__}")
+        what = f"{type(function).__name__}{of_decorated(function)}"
+        raise WorkflowFault(f"@workflow decorates a function, not {what}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise WorkflowFault(f"{function.__name__}() yields: a workflow returns its reply as a whole")
 
@@ -235,7 +277,7 @@ def _name(name: str | None, function: Callable[..., Any]) -> str:
     if not isinstance(chosen, str) or not WORKFLOW_NAME.fullmatch(chosen):
         raise WorkflowFault(
             f"{chosen!r} cannot be a part of a URL: a workflow's name has lower-case letters, digits and single "
-            'hyphens between them. Rename the function, or set name="..."'
+            f'hyphens between them. Rename the function, or set name="{of_name(chosen) or "..."}"'
         )
     return chosen
 
@@ -244,9 +286,7 @@ def _access(access: Access | None) -> Access:
     if access is None:
         return tenant_users()
     if not isinstance(access, Anonymous | TenantUsers | SpecificUsers):
-        raise WorkflowFault(
-            f"access={access!r} is not an access mode: call anonymous(), tenant_users() or specific_users(...)"
-        )
+        raise WorkflowFault(f"access={shown(access)} is not an access mode: {of_access(access)}")
     return access
 
 
@@ -263,8 +303,22 @@ def _methods(methods: "Iterable[str]") -> tuple[str, ...]:
     chosen = tuple(methods)
     unknown = [method for method in chosen if method not in METHODS]
     if unknown or not chosen:
-        raise WorkflowFault(f"methods={list(chosen)!r}: choose one or more of {', '.join(METHODS)}")
+        meant = [method.upper() for method in chosen if isinstance(method, str) and method.upper() in METHODS]
+        write = f". Write methods={meant!r}" if chosen and len(meant) == len(chosen) else ""
+        raise WorkflowFault(f"methods={list(chosen)!r}: choose one or more of {', '.join(METHODS)}{write}")
     return tuple(dict.fromkeys(chosen))
+
+
+def _declared(connections: "Iterable[str] | None", secrets: "Iterable[str] | None", produces: str) -> dict[str, Any]:
+    """What an author declares of the function beside its annotations."""
+    names = {"connections": declared_names("connections", connections), "secrets": declared_names("secrets", secrets)}
+    return {**names, "produces": _media_type(produces)}
+
+
+def _media_type(produces: str) -> str:
+    if produces and not (isinstance(produces, str) and MEDIA_TYPE.fullmatch(produces)):
+        raise WorkflowFault(f"produces={produces!r}: write a media type, such as text/csv or text/event-stream")
+    return produces
 
 
 def _timeout(timeout: float | str | None, durable: bool) -> float:

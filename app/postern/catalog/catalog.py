@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -19,6 +20,7 @@ from watchfiles import Change, awatch
 
 from postern.access import Access, Policy
 from postern.authoring.workflow import Workflow
+from postern.catalog.likely_mistakes import Advice
 from postern.catalog.modules import Generation
 from postern.catalog.snapshot import EMPTY, Fault, Flaw, Policies, Snapshot, Trigger, Version, settle, snapshot_of
 from postern.catalog.sources import PACKAGE, Hashes, Source, changed_files, read_folder, shared_names
@@ -52,7 +54,8 @@ class Catalog:
     `bind` makes a policy of an access mode, or raises AccessFault. `fits` raises WorkflowFault if a workflow with this
     policy cannot use what it declares. `on_change(old, new)` is called after a new snapshot
     is served. `around` returns what policies depend on besides the files: when it changes, all files are loaded again.
-    With `trial`, modules are tried in another process before they are imported here.
+    With `trial`, modules are tried in another process before they are imported here. `besides` returns the faults of
+    what names workflows outside of the folder.
     """
 
     def __init__(
@@ -66,8 +69,10 @@ class Catalog:
         import_timeout: float = IMPORT_TIMEOUT,
         retry_seconds: float = RETRY_SECONDS,
         trial: bool = False,
+        besides: Callable[[Mapping[str, Trigger]], tuple[Fault, ...]] = lambda _: (),
     ) -> None:
         self.snapshot = EMPTY
+        self._besides = besides
         self._folder = folder.absolute()
 
         def bound(workflow: Workflow) -> Policies:
@@ -154,7 +159,8 @@ class Catalog:
             self._sources, self._around_loaded = sources, around
             self._plan_retry(took=time.monotonic() - began)
             self._serving, flaws = settle(self._loaded, self._serving)
-            self._prepared = snapshot_of(self._serving, flaws)
+            prepared = snapshot_of(self._serving, flaws)
+            self._prepared = replace(prepared, faults=prepared.faults + self._besides(prepared.triggers))
 
     def _is_due(self) -> bool:
         """Whether something else than a file may have changed the outcome."""
@@ -286,6 +292,8 @@ def _log_changes(old: Snapshot, new: Snapshot) -> None:
     for name, trigger in new.triggers.items():
         if old.triggers.get(name) is not trigger:
             log.info("workflow-loaded", **_described(trigger))
+    for file, each in sorted(_new_advice(old, new)):
+        log.warning("workflow-advice", file=str(file), line=each.line, cause=each.cause, fix=each.fix)
     for name, trigger in old.triggers.items():
         if name not in new.triggers:
             log.info("workflow-removed", **_described(trigger))
@@ -300,6 +308,12 @@ def _log_changes(old: Snapshot, new: Snapshot) -> None:
                 fix=fault.fix,
                 still_serving=list(fault.still_serving),
             )
+
+
+def _new_advice(old: Snapshot, new: Snapshot) -> set[tuple[Path, Advice]]:
+    """What the authors of files that were loaded now most probably forgot."""
+    loaded = (trigger for name, trigger in new.triggers.items() if old.triggers.get(name) is not trigger)
+    return {(trigger.file, each) for trigger in loaded for each in trigger.advice if not each.harmless}
 
 
 def _described(trigger: Trigger) -> dict[str, str | int]:

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from postern.access import AccessFault
 from postern.authoring.signature import WorkflowFault
 from postern.authoring.workflow import Workflow
+from postern.catalog.fixes import fix_of
+from postern.catalog.likely_mistakes import Advice, first_workflow, likely_mistakes, parsed, why_missing, without_access
 from postern.catalog.modules import Generation, TooSlow, Unreadable
 from postern.catalog.snapshot import Flaw, Policies, Trigger, Version, duplicate
 from postern.catalog.sources import PACKAGE, Hashes, Source
@@ -32,15 +33,12 @@ def version_of(
         return flaw_of(error, source.file, folder)
     workflows = _workflows(module)
     if not workflows:
-        return Flaw(
-            None,
-            "No workflow is defined in this file.",
-            "Write @workflow above a function, or begin the file's name with _ if other files import it.",
-        )
+        return Flaw(*why_missing(parsed(_text_of(source)) or ast.Module([], [])))
     if hidden := _hidden(source, module):
         return hidden
     triggers: dict[str, Trigger] = {}
     seen: dict[str, Uses] = {}
+    advice: dict[str, tuple[Advice, ...]] = {}
     for workflow in workflows:
         if workflow.name in triggers:
             first = triggers[workflow.name]
@@ -48,14 +46,15 @@ def version_of(
         try:
             policy, signals = bind(workflow)
         except Exception as error:  # one workflow that cannot be bound must not stop the others
-            return Flaw(workflow.line, _cause(error), _fix(error, source.file, folder))
+            return Flaw(workflow.line, _cause(error), fix_of(error, source.file, folder))
         written = workflow.function.__module__  # in a package, another module than the package itself
         if written not in seen:
-            seen[written] = seen_in(generation.get_source(written) or "")
+            text = generation.get_source(written) or ""
+            seen[written], advice[written] = seen_in(text), advice_of(text)
         file, uses = _written_in(workflow, source), uses_of(workflow, seen[written])
         changes = generation.context_changes
         code = hashes.of(file), hashes.helpers
-        triggers[workflow.name] = Trigger(workflow, policy, file, changes, uses, *code, signals)
+        triggers[workflow.name] = Trigger(workflow, policy, file, changes, uses, *code, signals, advice[written])
     return Version(triggers)
 
 
@@ -63,7 +62,8 @@ def not_loaded(source: Source, is_package: bool, is_imported: bool) -> Flaw | No
     """The flaw of a file in a subfolder whose workflows are not served, because its subfolder is no package, or the
     package does not import it. Files and folders that begin with `_` are helpers."""
     names = source.module.split(".")[1:]
-    line = _first_workflow(source)
+    tree = parsed(_text_of(source))
+    line = first_workflow(tree) if tree else None
     if is_imported or line is None or any(name.startswith("_") for name in names):
         return None
     package = names[0]
@@ -76,21 +76,6 @@ def not_loaded(source: Source, is_package: bool, is_imported: bool) -> Flaw | No
     )
 
 
-def _first_workflow(source: Source) -> int | None:
-    """The line of the first function with `@workflow`. None if there is none, or the file is no Python."""
-    try:
-        body = ast.parse(source.content).body
-    except (SyntaxError, ValueError):
-        return None
-    for node in body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            for decorator in node.decorator_list:
-                called = decorator.func if isinstance(decorator, ast.Call) else decorator
-                if (called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")) == "workflow":
-                    return decorator.lineno
-    return None
-
-
 def bound_again(version: Version, bind: Callable[[Workflow], Policies]) -> Version:
     """The version with the policies of now, for a file that falls back to it. A workflow whose access mode cannot be
     bound any more is left out: it must not go on with the callers of before."""
@@ -100,6 +85,12 @@ def bound_again(version: Version, bind: Callable[[Workflow], Policies]) -> Versi
             policy, signals = bind(trigger.workflow)
             triggers[name] = replace(trigger, policy=policy, signals=signals)
     return Version(triggers)
+
+
+def advice_of(text: str) -> tuple[Advice, ...]:
+    """What the author of a source most probably forgot."""
+    tree = parsed(text)
+    return (*likely_mistakes(tree), *without_access(tree)) if tree else ()
 
 
 def clash_of_files(source: Source) -> Flaw:
@@ -131,10 +122,10 @@ def flaw_of(error: BaseException, file: Path, folder: Path) -> Flaw:
         where = (str(file), error.line)
     outside = not isinstance(error, SyntaxError | Unreadable | TooSlow | WorkflowFault)
     if where is None or where[0] == str(file):
-        return Flaw(where[1] if where else line, _cause(error), _fix(error, file, folder), outside)
+        return Flaw(where[1] if where else line, _cause(error), fix_of(error, file, folder), outside)
     elsewhere = Path(where[0]).relative_to(folder)
     place = f"{elsewhere}, line {where[1]}" if where[1] else str(elsewhere)
-    fix = f"{_fix(error, Path(where[0]), folder)} The error is in {elsewhere}, which this file imports.".lstrip()
+    fix = f"{fix_of(error, Path(where[0]), folder)} The error is in {elsewhere}, which this file imports.".lstrip()
     return Flaw(line, f"{_cause(error)} ({place})", fix, outside)
 
 
@@ -168,6 +159,10 @@ def _hidden(source: Source, module: ModuleType) -> Flaw | None:
     return None
 
 
+def _text_of(source: Source) -> str:
+    return source.content.decode("utf-8-sig", "replace")
+
+
 def _written_in(workflow: Workflow, source: Source) -> Path:
     written = Path(inspect.unwrap(workflow.function).__code__.co_filename)
     return written if source.is_package and _below(source.file.parent, str(written)) else source.file
@@ -193,50 +188,3 @@ def _message(error: BaseException) -> str:
         return str(error)
     except Exception:  # an author's exception may fail to describe itself
         return ""
-
-
-def _name_of_own(name: str, file: Path, folder: Path) -> str:
-    """The name of a module of the folder that the file imported by another name, as scripts do. "" if it is none."""
-    head = name.partition(".")[0]
-    for place in (file.parent, folder):
-        if place.is_relative_to(folder) and ((place / f"{head}.py").is_file() or (place / head).is_dir()):
-            return ".".join((PACKAGE, *place.relative_to(folder).parts, name))
-    return ""
-
-
-def _fix_of_import(error: ImportError, file: Path, folder: Path) -> str:
-    name = error.name or ""
-    package = name.partition(".")[0]
-    if name == "app" and error.path is None:
-        return "Write `from postern import ...`: the package was called `app` in release 0.1."
-    if package in ("", PACKAGE):
-        return "Correct the import, or add the missing module to the folder."
-    if not isinstance(error, ModuleNotFoundError):
-        return f"Correct the import, or install a version of {package!r} that has it, and restart the server."
-    if name == folder.name:
-        return f"Write `{PACKAGE}` in place of `{name}`: modules of the folder are imported below `{PACKAGE}`."
-    if own := _name_of_own(name, file, folder):
-        return f"Write `from {own} import ...`: modules of the folder are imported below `{PACKAGE}`."
-    return f"Install {package!r} where the server runs, or correct the import. Then it is loaded by itself."
-
-
-def _fix(error: BaseException, file: Path, folder: Path) -> str:
-    match error:
-        case WorkflowFault() | AccessFault():
-            return ""  # the cause says what to do
-        case SyntaxError():
-            return "Correct the syntax at this line."
-        case Unreadable(line=None) if "limit" in str(error):
-            return "Move data into a file of its own, and code into several modules."
-        case Unreadable(line=None):
-            return "Give the user that runs the server read access to the file, and save it as text in UTF-8."
-        case Unreadable():
-            return "Save the file as text in UTF-8."
-        case TooSlow():
-            return "Move slow work from the top of the module into the workflow's function."
-        case ImportError():
-            return _fix_of_import(error, file, folder)
-        case SystemExit() | KeyboardInterrupt():
-            return 'Do not end the process on import: move that below `if __name__ == "__main__":` or leave it out.'
-        case _:
-            return "Correct the error at this line. Move work that can fail into the workflow's function."

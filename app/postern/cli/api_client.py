@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -157,6 +157,14 @@ def sent_data(data: str | None) -> bytes | None:
     return data.encode()
 
 
+class Reply(NamedTuple):
+    """A response of the server: its status, its headers, whose names have any case, and its document."""
+
+    status: int
+    headers: Mapping[str, str]
+    document: Record
+
+
 class Api:
     """The server's HTTP API, for one caller. An unsuccessful response is reported and ends the command: with exit code
     2 if a filter is not valid, else with `exit_code`."""
@@ -185,6 +193,20 @@ class Api:
     ) -> tuple[int, Record]:
         """The status and the document of the response. `more` are further headers. `body` is sent as JSON; bytes are
         JSON already."""
+        status, _, document = await self.attempt(method, path, query, more, body)
+        if not 200 <= status < 300:
+            stop(problem_text(status, document), 2 if status == 400 else self._exit_code)
+        return status, document
+
+    async def attempt(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | None] | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
+        body: Record | bytes | None = None,
+    ) -> Reply:
+        """The same, also if the server reports an error."""
         url = self._url + path
         params = {name: value for name, value in (query or {}).items() if value is not None}
         headers = {"Authorization": f"Bearer {self._token()}", "Accept": "application/json", **more}
@@ -199,9 +221,7 @@ class Api:
         document = _document(response)
         if document is None:
             stop(f"{url} answered {response.status_code}, but not as a Postern server does.", self._exit_code)
-        if not response.is_success:
-            stop(problem_text(response.status_code, document), 2 if response.status_code == 400 else self._exit_code)
-        return response.status_code, document
+        return Reply(response.status_code, response.headers, document)
 
 
 class Listing:

@@ -20,7 +20,8 @@ from postern.cli.api_client import (
     token_source,
     wait_name_of,
 )
-from postern.cli.runs import ListByDefault, RunId
+from postern.cli.run_options import RunId
+from postern.cli.runs import ListByDefault
 from postern.cli.terminal import err, plain, print_json, print_wide
 from postern.cli.time_arguments import to_the_second
 from postern.cli.workspace import workspace

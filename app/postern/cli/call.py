@@ -4,7 +4,8 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Mapping
-from typing import Annotated
+from http import HTTPStatus
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -19,8 +20,9 @@ from postern.cli.api_client import (
     sent_data,
     unreachable,
 )
+from postern.cli.form_option import FormFields, HeaderFields, sent_form, sent_headers
 from postern.cli.later_result import place_of, result_of
-from postern.cli.terminal import err, out, plain, stop
+from postern.cli.terminal import err, out, plain, program, stop
 from postern.cli.workspace import OPERATOR, Workspace, workspace
 from postern.http_client import HTTPError, Response, http_client
 
@@ -40,6 +42,8 @@ def call(
     who: As = None,
     no_token: Annotated[bool, typer.Option("--no-token", help="Send no token, as an anonymous caller.")] = False,
     data: Data = None,
+    form: FormFields = None,
+    header: HeaderFields = None,
     method: Annotated[
         str | None, typer.Option("--method", "-X", help="The HTTP method. Default: the workflow's first.")
     ] = None,
@@ -54,7 +58,8 @@ def call(
     """Call a workflow's trigger. The reply's body is printed to standard output, its status to standard error. The
     result of a durable run is waited for. The exit code is 0 for a 2xx, 1 for any other status."""
     here = workspace()
-    headers = {"Prefer": "respond-async"} if respond_async else {}
+    headers = sent_headers(header) | ({"Prefer": "respond-async"} if respond_async else {})
+    parts = sent_form(form, data)
     if no_token and (who, token_file) != (None, None):
         stop("--no-token sends no token: leave out --as and --token-file.", 2)
     if here.local and not no_token and token_file is None and not others_could_read(here.server_url):
@@ -68,13 +73,19 @@ def call(
         headers["Content-Type"] = "application/json"
     url = f"{here.server_url}/triggers/{trigger}"
     method, seconds = (method, SECONDS) if method else _method_and_time(here, trigger)
+    later = _later(here, who, token, no_wait)
     try:
-        response = asyncio.run(_send(here, method, url, headers, content, seconds, _later(here, who, token, no_wait)))
+        response = asyncio.run(_send(here, method, url, headers, content, parts, seconds, later))
     except HTTPError as error:
         stop(unreachable(url, error))
     except KeyboardInterrupt:
         raise typer.Exit(1) from None
     _show(response)
+    run_id = response.headers.get("x-run-id")
+    if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR and run_id and here.local:
+        err.print(
+            f"What failed, with the line and the fix: {program()} runs show {run_id}", markup=False, highlight=False
+        )
     by_token = response.headers.get("www-authenticate", "").startswith("Bearer")
     if response.status_code == 401 and by_token and here.local and token_file is None:
         sent = f"The token was {who}'s" if who else "No token was sent"
@@ -89,12 +100,13 @@ async def _send(
     url: str,
     headers: dict[str, str],
     content: bytes | None,
+    parts: list[tuple[str, Any]] | None,
     seconds: float,
     later: Callable[[], Mapping[str, str]] | None,
 ) -> Response:
     """The response. If `later` returns headers for it, the result of a durable run is waited for."""
     async with http_client(here.settings.ca_bundle, proxy=here.settings.way_out, timeout=seconds) as client:
-        response = await client.request(method, url, headers=headers, content=content)
+        response = await client.request(method, url, headers=headers, content=content, files=parts)
         if later is None or not place_of(response):
             return response
         return await result_of(client, here.server_url, response, later)

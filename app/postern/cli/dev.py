@@ -11,7 +11,7 @@ from postern.cli.first_steps import first_steps
 from postern.cli.local_callers import caller_here, callers
 from postern.cli.open_database import warn_of_exposed_files
 from postern.cli.serving import Host, Port, readable_folder, use_address
-from postern.cli.terminal import err, print_faults, program, stop, workflow_table
+from postern.cli.terminal import err, print_advice, print_faults, program, stop, workflow_table
 from postern.cli.workspace import (
     STATE_FOLDER,
     connection_callbacks,
@@ -77,7 +77,8 @@ def dev(host: Host = None, port: Port = None) -> None:
                 make_secret=lambda name: local.vault.make(name, int(time.time())),
             )
 
-        lines = RequestLines(app, structlog.get_logger("postern"), lambda: app.catalog.snapshot.triggers)
+        log, catalog = structlog.get_logger("postern"), app.catalog
+        lines = RequestLines(app, log, lambda: catalog.snapshot.triggers, lambda: catalog.snapshot.faults)
         config = server_config(lines, trusted_proxies=given.trusted_proxies)
 
         def ready(address: str) -> None:
@@ -87,6 +88,7 @@ def dev(host: Host = None, port: Port = None) -> None:
             if settings.console != "off":
                 err.print(f"Console: {address}/console", markup=False, highlight=False, soft_wrap=True)
             print_faults(snapshot.faults)
+            print_advice(snapshot)
             err.print(workflow_table(snapshot, address))
             err.print(first_steps(snapshot, address, options), markup=False, highlight=False, soft_wrap=True)
 

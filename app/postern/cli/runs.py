@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from postern.cli import run_again
 from postern.cli.api_client import (
     AsOperator,
     Data,
@@ -25,17 +26,11 @@ from postern.cli.api_client import (
 )
 from postern.cli.follow import Ended, follow_new, follow_run
 from postern.cli.records import details, heading, line, tree
+from postern.cli.run_options import Caller, InState, Kind, Parent, RunId, WithText, Workflow
 from postern.cli.terminal import err, out, print_json, program, stop
 from postern.cli.time_arguments import to_the_second, window
 from postern.cli.workspace import Workspace, workspace
 from postern.journal.run import State
-
-RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id, the X-Run-Id of its reply.")]
-Workflow = Annotated[str | None, typer.Option("--workflow", "-w", metavar="NAME", help="Only this workflow.")]
-Caller = Annotated[
-    str | None,
-    typer.Option(metavar="WHO", help="Only this caller: an object id, anonymous, or a name in the table people."),
-]
 
 
 class ListByDefault(TyperGroup):
@@ -65,15 +60,13 @@ def add_to(app: typer.Typer) -> None:
 @commands.command(name="list")
 def list_runs(
     workflow: Workflow = None,
-    state: Annotated[
-        State | None,
-        typer.Option(case_sensitive=False, metavar="STATE", help=f"Only this state: {', '.join(State)}."),
-    ] = None,
+    state: InState = None,
     caller: Caller = None,
+    kind: Kind = None,
     since: Since = None,
     until: Until = None,
-    text: Annotated[str | None, typer.Option(help="Only with this text in the record.")] = None,
-    parent: Annotated[str | None, typer.Option(metavar="ID", help="Only called by this run.")] = None,
+    text: WithText = None,
+    parent: Parent = None,
     limit: Limit = 20,
     as_json: Json = False,
     who: AsOperator = None,
@@ -85,6 +78,7 @@ def list_runs(
         "workflow": workflow,
         "state": state.value if state else None,
         "caller": here.object_id(caller),
+        "kind": kind,
         **window(since, until),
         "text": text,
         "parent": parent and record_id(parent),
@@ -126,40 +120,7 @@ def cancel(run_id: RunId, who: AsOperator = None, token_file: TokenFile = None) 
         _print(run)
 
 
-@commands.command()
-def resubmit(run_id: RunId, who: AsOperator = None, token_file: TokenFile = None) -> None:
-    """Start a new run with the same inputs and the current code, wait until it has ended, and show it.
-
-    The id of the new run is printed when it starts. Ctrl-C ends the waiting, and the run goes on. The exit code is 0 if
-    the run succeeded, else 1.
-    """
-    try:
-        ended = asyncio.run(_resubmit(workspace(), who, token_file, record_id(run_id)))
-    except KeyboardInterrupt:
-        raise typer.Exit(1) from None
-    _print(ended)
-    raise typer.Exit(0 if ended.get("state") == State.SUCCEEDED else 1)
-
-
-@commands.command()
-def resume(
-    run_id: RunId,
-    from_start: Annotated[
-        bool, typer.Option("--from-start", help="Repeat all steps, also those that succeeded.")
-    ] = False,
-    who: AsOperator = None,
-    token_file: TokenFile = None,
-) -> None:
-    """Run a durable run again that failed, timed out, was cancelled or is parked: from the step that failed.
-
-    For operators. The run keeps its id and its request, and runs the current code. Calls of the steps that are repeated
-    have new idempotency keys.
-    """
-    found = record_id(run_id)
-    asyncio.run(_post(workspace(), who, token_file, f"/runs/{found}/resume", {"from_start": from_start}))
-    err.print(
-        f"Resumed. To wait for its end: {program()} runs follow {found}", markup=False, highlight=False, soft_wrap=True
-    )
+run_again.add_to(commands)
 
 
 @commands.command()
@@ -258,14 +219,6 @@ async def _send(
 ) -> Record:
     async with connected_api(here, token_source(here, who, token_file)) as api:
         return (await api.request("POST", path, more=more, body=body))[1]
-
-
-async def _resubmit(here: Workspace, who: str | None, token_file: str | None, run_id: str) -> Record:
-    async with connected_api(here, token_source(here, who, token_file)) as api:
-        _, run = await api.post(f"/runs/{run_id}/resubmit", prefer="respond-async")
-        new = record_id(str(run.get("id")))
-        err.print(f"Started the run {new}.", markup=False, highlight=False)
-        return (await follow_run(api, new, None)).run
 
 
 async def _follow_new(

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from postern.access import Access, Anonymous, Check, Policy, SpecificUsers
+from postern.authoring.schedule import NEXT_TIMES
 from postern.catalog import Fault, Snapshot
 from postern.plain_text import plain as without_hidden
 
@@ -110,6 +111,18 @@ def workflow_table(snapshot: Snapshot, server_url: str, *, ids: bool = False) ->
     return table
 
 
+def schedule_table(snapshot: Snapshot, now: float) -> Table | None:
+    """The workflows that start by the clock, with their next times; None if there are none."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("workflow", "schedule", "next times"):
+        table.add_column(column, overflow="fold")
+    for name, trigger in sorted(snapshot.triggers.items()):
+        if (schedule := trigger.workflow.schedule) is not None:
+            times = [at.strftime("%Y-%m-%d %H:%M %Z") for at in schedule.next_times(now, NEXT_TIMES)]
+            table.add_row(name, schedule.text, ", ".join(times))
+    return table if table.row_count else None
+
+
 def checks_table(answers: Iterable[Check], failed: Check | None) -> Table:
     """Checks of a token or caller, one line each. The first failed one is marked."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -133,6 +146,17 @@ def print_faults(faults: Iterable[Fault]) -> None:
         if fault.still_serving:
             names = ", ".join(fault.still_serving)
             err.print(f"  the last version that worked still serves {escape(names)}", highlight=False, soft_wrap=True)
+
+
+def print_advice(snapshot: Snapshot) -> None:
+    """Print what the authors of the served files most probably forgot, with its place and fix."""
+    for file, each in sorted(
+        {(trigger.file, each) for trigger in snapshot.triggers.values() for each in trigger.advice}
+    ):
+        label = "[bold]note[/]" if each.harmless else "[bold yellow]warning[/]"
+        err.print(f"{label} {escape(plain(f'{file}:{each.line}'))}", highlight=False, soft_wrap=True)
+        err.print(f"  {escape(plain(each.cause))}", highlight=False, soft_wrap=True)
+        err.print(f"  [green]fix:[/] {escape(plain(each.fix))}", highlight=False, soft_wrap=True)
 
 
 def describe(access: Access, policy: Policy | None = None) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 from postern.api.run_actions import Seen
 from postern.console.durable_words import goes_on_words
 from postern.console.run_words import who
-from postern.journal.durable_ends import RESUMABLE
 from postern.journal.durable_runs import Phase, Reason
 from postern.journal.reading.durable_parts import DurableParts
 from postern.journal.reading.records import RunRecord
+from postern.journal.resumable import RESUMABLE
 from postern.plain_text import plain
 
 STATES: Mapping[str, str] = {

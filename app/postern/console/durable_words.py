@@ -54,6 +54,8 @@ def waits_words(state: DurableState, now: float) -> str:
     """What a run that is not executing waits for; "" for one that is executing, or has ended."""
     match state.phase:
         case Phase.READY:
+            if state.reason == Reason.CONCURRENCY:
+                return "Waiting for a run with the same concurrency key"
             return "Waiting to go on" if state.attempt else "Waiting for its turn"
         case Phase.PARKED:
             return f"Parked: {parked_words(state.reason or '').why}"
@@ -66,6 +68,8 @@ def goes_on_words(state: DurableState, workflow: str, now: float) -> str:
     """What makes a run go on; "" for one that is executing, or has ended."""
     match state.phase:
         case Phase.READY:
+            if state.reason == Reason.CONCURRENCY:
+                return "It begins when a run with the same concurrency key has ended."
             return "It goes on as soon as a server process has a free place."
         case Phase.PARKED:
             return parked_words(state.reason or "").goes_on.format(plain(workflow))

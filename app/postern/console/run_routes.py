@@ -3,6 +3,7 @@
 from postern.api.run_actions import RunActions
 from postern.console.page import PageRoute
 from postern.console.parked import Parked
+from postern.console.run_bulk import RunBulk
 from postern.console.run_changes import RunChanges
 from postern.console.run_pages import RunPage
 from postern.console.run_resume import RunResume
@@ -27,6 +28,7 @@ def run_routes(services: Services) -> tuple[PageRoute, ...]:
     pages = (
         Runs(services),
         Parked(services),
+        RunBulk(services, actions),
         RunPage(services, actions),
         RunChanges(services, actions),
         RunResume(services, actions),

@@ -7,12 +7,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from postern.access import KINDS
 from postern.api.access import visible
 from postern.api.list_query import DEFAULT_LIMIT, PageQuery
 from postern.console.look_on import look_on
 from postern.console.page import PageRoute, Shown, Visit
 from postern.console.run_query import LABELS, Chip, RunQuery, run_query
 from postern.console.run_rows import run_rows
+from postern.console.run_words import KIND_WORDS
 from postern.console.services import Services
 from postern.console.words import state_words
 from postern.errors import problem
@@ -24,6 +26,8 @@ from postern.journal.reading.records import RunRecord
 from postern.journal.run import State
 
 HERE = "runs"
+ENDED_BADLY = frozenset(state.value for state in State) - {State.SUCCEEDED, State.WAITING, State.RUNNING}
+"""States in which a list leads to the page that resubmits its runs."""
 MOST_SECONDS = 0.03
 """Seconds after which a page looks no further: it says how far it came, and the next one goes on from there."""
 MOST_SUGGESTED = 200
@@ -56,6 +60,7 @@ class Runs:
         newest = found.items[0].id if found.items else id_at(self.services.now())
         values = self._form(visit, asked) | {
             "found": True,
+            "resubmit": asked.link() if visit.viewer.operator and asked.typed.get("state") in ENDED_BADLY else "",
             "rows": run_rows(found.items, self.services.now(), private=visit.viewer.operator),
             "next": asked.link(cursor=found.next) if found.next else "",
             "newest": "" if first else asked.link(),
@@ -86,6 +91,7 @@ class Runs:
             "other_errors": [f"{name}: {text}" for name, text in asked.errors.items() if name not in LABELS],
             "chips": list(asked.chips()),
             "states": [(state.value, state_words(state.value)) for state in State],
+            "kinds": [(kind, KIND_WORDS[kind]) for kind in KINDS],
             "workflows": names[:MOST_SUGGESTED],
         }
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import isfinite
 
+from postern.authoring.schedule import NEXT_TIMES, Schedule
 from postern.catalog import Trigger
 from postern.catalog.snapshot import Fault
 from postern.console.access_words import AccessWords, access_words
@@ -80,14 +81,17 @@ UNSEALED = (
 SEALED = "Yes. Bodies of its runs are sealed in the database until they succeed"
 
 
-def workflow_page(trigger: Trigger, *, seals_runs: bool = False) -> WorkflowPage:
-    """One workflow, without its operations."""
+def workflow_page(trigger: Trigger, now: float = 0.0, *, seals_runs: bool = False) -> WorkflowPage:
+    """One workflow, without its operations. `now` is for the next times of its schedule."""
     workflow = trigger.workflow
     options = {
         "Networks": ", ".join(workflow.networks),
         "Pages of other origins": ", ".join("any" if each == "*" else each for each in workflow.origins),
+        "Schedule": _schedule(workflow.schedule),
+        "Next times": _next_times(workflow.schedule, now),
+        "After a failure": f"{workflow.on_failure} is started" if workflow.on_failure else "",
         "Timeout": f"{workflow.timeout:g} s" if isfinite(workflow.timeout) else "",
-        "Concurrent runs": f"at most {workflow.max_concurrency}" if workflow.max_concurrency else "",
+        "Concurrent runs": _concurrent(trigger),
         "Largest body": f"{workflow.max_body_bytes} bytes" if workflow.max_body_bytes else "",
         "Records": "none: it is stateless" if workflow.stateless else "",
         "Durable": (SEALED if seals_runs else UNSEALED) if workflow.durable else "",
@@ -102,6 +106,18 @@ def workflow_page(trigger: Trigger, *, seals_runs: bool = False) -> WorkflowPage
     )
 
 
+def _schedule(schedule: Schedule | None) -> str:
+    if schedule is None:
+        return ""
+    missed = "missed times are skipped" if schedule.missed == "skip" else "missed times start one run"
+    return f"{schedule.expression} in {schedule.timezone}, {missed}"
+
+
+def _next_times(schedule: Schedule | None, now: float) -> str:
+    times = schedule.next_times(now, NEXT_TIMES) if schedule is not None else []
+    return ", ".join(at.strftime("%Y-%m-%d %H:%M %Z") for at in times)
+
+
 def operations_of(trigger: Trigger, installation: Installation, tokens: str | None) -> list[Operation]:
     """Each method with its URL, schemas and the command that calls it, as `/docs` has them. `tokens` is the command
     that prints a token of the local tenant, None without one."""
@@ -109,6 +125,15 @@ def operations_of(trigger: Trigger, installation: Installation, tokens: str | No
     document = described.document()
     ids = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
     return shown_operations(document, dict.fromkeys(ids, tokens) if tokens is not None else None)
+
+
+def _concurrent(trigger: Trigger) -> str:
+    workflow = trigger.workflow
+    if not workflow.max_concurrency:
+        return ""
+    each = " for each key" if workflow.concurrency_key is not None else ""
+    over_all = ", over all server processes" if workflow.singleton or workflow.durable else ""
+    return f"at most {workflow.max_concurrency}{each}{over_all}"
 
 
 def _secured(trigger: Trigger) -> str:

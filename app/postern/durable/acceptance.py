@@ -24,10 +24,12 @@ from postern.journal.writing.rows import facts
 from postern.journal.writing.statements import remove_run
 from postern.preferences import prefers_async
 from postern.runs.claims import earlier_run
+from postern.runs.concurrency import key_of_run, scope_of_key
 from postern.runs.idempotency import Key, keep
+from postern.runs.origin import with_origin
 from postern.runs.room import Room
 from postern.runs.run_records import RunRecords
-from postern.runs.runner import Read, with_origin
+from postern.runs.runner import Read
 
 RETRY_AFTER = b"1"
 TOO_MANY = "Too many runs are waiting to be started."
@@ -45,7 +47,7 @@ class Records(RunRecords, Protocol):
 class Acceptance:
     """Accepts durable runs. `digest_of` returns the digest of the file that a workflow is in, `most` may wait.
     `accepted` is called when a run was accepted: it can be claimed. `read` reads arguments that need a thread, within
-    so many seconds (`Runner.read`)."""
+    so many seconds (`Runner.read`). `fail` records a run whose concurrency key could not be had (`Runner.fail`)."""
 
     def __init__(
         self,
@@ -57,6 +59,7 @@ class Acceptance:
         accepted: Callable[[], object],
         read: Callable[[Run, Read, float], Awaitable[tuple[Mapping[str, Any], float]]],
         now: Callable[[], float],
+        fail: Callable[[Run, BaseException], Awaitable[Run]],
     ) -> None:
         self._journal = journal
         self._room = room
@@ -66,6 +69,7 @@ class Acceptance:
         self._accepted = accepted
         self._read = read
         self._now = now
+        self._fail = fail
 
     async def start(
         self,
@@ -91,16 +95,22 @@ class Acceptance:
         self._room.accepting += 1
         try:
             if callable(arguments):
-                _, left = await self._read(run, arguments, min(workflow.timeout, DEFAULT_TIMEOUT))
+                arguments, left = await self._read(run, arguments, min(workflow.timeout, DEFAULT_TIMEOUT))
                 if left <= 0:
                     return run
+            concurrency_key = None
+            if workflow.keyed:
+                try:
+                    concurrency_key = scope_of_key(workflow, key_of_run(run, arguments))
+                except BaseException as error:  # SystemExit too
+                    return await self._fail(run, error)
             self._journal.admit(run)
             who = holder_of(caller.kind, caller.tenant_id, caller.object_id, request.client_address)
             if not await self._waiting.take(who):
                 return await self._earlier(run, key)
             accepted = False
             try:
-                earlier = await self._record(run, key, started_by)
+                earlier = await self._record(run, key, started_by, concurrency_key)
                 accepted = earlier is None
             finally:
                 self._waiting.settle(who, accepted=accepted)
@@ -111,7 +121,9 @@ class Acceptance:
         self._accepted()
         return run
 
-    async def _record(self, run: Run, key: Key | None, started_by: StartedBy) -> Run | None:
+    async def _record(
+        self, run: Run, key: Key | None, started_by: StartedBy, concurrency_key: str | None
+    ) -> Run | None:
         """Record the run with all that is needed to run it, and its key with its 202, in one transaction. Returns the
         run that the key has already. If the caller is told that nothing was recorded, it is taken back."""
         workflow = run.workflow
@@ -123,7 +135,8 @@ class Acceptance:
         self._room.check_open()
         run.outcome = accepted_outcome(run.id, preferred=prefers_async(run.request._prefer))
         row = facts(run)
-        accepting = partial(accept, facts=row, accepted=Accepted(self._digest_of(workflow.name), kept, version))
+        accepted = Accepted(self._digest_of(workflow.name), kept, version, concurrency_key)
+        accepting = partial(accept, facts=row, accepted=accepted)
         undo = partial(take_back, run_id=run.id, scope="" if key is None else key.scope)
         if key is None:
             await self._journal.write(accepting, undo)

@@ -46,8 +46,9 @@ class Choice:
 def may_be_durable(workflow: Workflow, *, sealed: bool, for_callers: Collection[str]) -> bool:
     """Whether a caller's preference not to wait can be honoured: the run has a record, nothing of a secured one would
     lie in the database unsealed, and it cannot act on behalf of its caller, whose token is not kept. `for_callers` are
-    the entries that do so, as `connections.graph`. Pure."""
-    if workflow.stateless or (workflow.secures and not sealed):
+    the entries that do so, as `connections.graph`. All runs of a singleton are of one engine: the two do not wait for
+    each other. Pure."""
+    if workflow.stateless or workflow.singleton or (workflow.secures and not sealed):
         return False
     access = workflow.access
     if isinstance(access, Anonymous) or access.apps:

@@ -43,7 +43,8 @@ log = structlog.get_logger("postern.durable")
 
 
 class DurableEngine:
-    """Runs durable runs in the server process `node`, on the database at `url`. `clock` counts seconds."""
+    """Runs durable runs in the server process `node`, on the database at `url`. `clock` counts seconds. With `early`,
+    the database of checkpoints is opened as soon as a durable workflow is served, before the first run."""
 
     def __init__(
         self,
@@ -53,8 +54,11 @@ class DurableEngine:
         turns: Turns,
         now: Callable[[], float] = time,
         clock: Callable[[], float] = monotonic,
+        *,
+        early: bool = True,
     ) -> None:
         self._node = node
+        self._early = early
         self._works = works
         self._turns = turns
         self._now = now
@@ -140,7 +144,7 @@ class DurableEngine:
 
     async def _needs_store(self) -> bool:
         """Whether a durable workflow is served here, or a run is there that may be executed."""
-        if any(trigger.workflow.durable for trigger in self._works.triggers().values()):
+        if self._early and any(trigger.workflow.durable for trigger in self._works.triggers().values()):
             return True
         return any(await self._works.read(partial(has_work, now=self._now())))
 
@@ -163,13 +167,16 @@ class DurableEngine:
                 self._more = True
                 return
             suspect = self._probation.may_take(self._clock())
-            taking = partial(claim, node=self._node, limits=self._limits(), most=room, suspect=suspect)
+            limits, keyed = self._limits()
+            taking = partial(claim, node=self._node, limits=limits, most=room, suspect=suspect, keyed=keyed)
             found: list[Claimed] = await self._works.write(taking)
             self._claimed.update({each.run_id: each for each in found})
             for each in found:
                 self._probation.took(each.run_id, each.deaths, self._clock())
             self._begin(found)
             if len(found) < room:
+                # What waits for a place is claimed as soon as a run has ended here.
+                self._more = bool(limits) and (await self._works.read(partial(has_work, now=self._now())))[1]
                 return
 
     async def _put_late_ones_back(self, now: float) -> None:
@@ -227,9 +234,11 @@ class DurableEngine:
     def _hold(self, claimed: Claimed) -> Hold:
         return Hold(claimed.run_id, self._node, claimed.attempt)
 
-    def _limits(self) -> dict[str, int]:
+    def _limits(self) -> tuple[dict[str, int], frozenset[str]]:
+        """The limits of the workflows that have one, and those of them whose limit holds for each key."""
         workflows = [trigger.workflow for trigger in self._works.triggers().values()]
-        return {each.name: each.max_concurrency for each in workflows if each.max_concurrency is not None}
+        limits = {each.name: each.max_concurrency for each in workflows if each.max_concurrency is not None}
+        return limits, frozenset(each.name for each in workflows if each.concurrency_key is not None)
 
     def _freed(self) -> None:
         """A turn is free: there may be a run for it."""

@@ -17,7 +17,7 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.sealing.sealed_text import CannotOpen
 from postern.durable.checkpoints import Checkpoints, Later, Left
 from postern.durable.execution import CURRENT, Execution
-from postern.durable.kept_outcomes import outcome_read, whole
+from postern.durable.kept_outcomes import as_checkpoint, outcome_read
 from postern.durable.owners import Owners
 from postern.durable.passing import passes
 from postern.durable.payload import Payload, payload_of
@@ -31,7 +31,7 @@ from postern.journal.durable_upkeep import FRESH, has_ended, owned, put_back
 from postern.journal.run import Outcome, Run
 from postern.journal.writing.rows import facts
 from postern.runs.deadlines import Deadlines, Task
-from postern.runs.outcomes import cut_off, raised, succeeded
+from postern.runs.outcomes import cut_off, raised, whole
 from postern.runs.threads import NotBegun
 from postern.trace import RUN
 
@@ -230,7 +230,7 @@ class Executions:
         try:
             context = self._context(execution)
             if run.workflow.is_async:
-                outcome = succeeded(await run.workflow.function(context, **arguments), run.workflow.result)
+                outcome = whole(await run.workflow.function(context, **arguments), run.workflow.result)
             else:
                 outcome = await self._whole(run, context, arguments)
             if task in self._deadlines.expired:  # the workflow swallowed its cancellation
@@ -247,7 +247,7 @@ class Executions:
         """Run a `def` workflow as a whole in a thread: it is one checkpoint."""
         if self.checkpoint is None:
             raise RuntimeError("the engine has no checkpoints")
-        body = whole(run, context, arguments, self._works.threads, self._works.pages)
+        body = as_checkpoint(run, context, arguments, self._works.threads, self._works.pages)
         return outcome_read(await self.checkpoint(context, "workflow", body))
 
     def _failure(self, error: BaseException, execution: Execution, task: Task) -> Outcome:

@@ -12,12 +12,12 @@ from typing import Any
 from postern.authoring.context import Context
 from postern.durable.checkpoints import Later, Left
 from postern.journal.run import Outcome, Run, State
-from postern.runs.outcomes import raised, succeeded
-from postern.runs.runner import holder
+from postern.runs.origin import holder
+from postern.runs.outcomes import raised, whole
 from postern.runs.threads import Threads
 
 
-def whole(
+def as_checkpoint(
     run: Run, context: Context, arguments: Mapping[str, Any], threads: Threads, pages: str
 ) -> Callable[[int], Coroutine[Any, Any, str]]:
     """The body of the checkpoint that a `def` workflow is: it runs in a thread to its outcome."""
@@ -25,7 +25,7 @@ def whole(
     def call() -> Outcome | Awaitable[Any]:
         try:
             value = run.workflow.function(context, **arguments)
-            return value if inspect.isawaitable(value) else succeeded(value, run.workflow.result)
+            return value if inspect.isawaitable(value) else whole(value, run.workflow.result)
         except BaseException as error:
             return raised(error, run, pages)
 
@@ -34,7 +34,7 @@ def whole(
         if isinstance(ended, Outcome):
             return outcome_written(ended)
         try:  # a `def` around an `async def`
-            return outcome_written(succeeded(await ended, run.workflow.result))
+            return outcome_written(whole(await ended, run.workflow.result))
         except (Left, Later, asyncio.CancelledError):
             raise
         except BaseException as error:

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
+from postern.journal.durable_limits import waiting_by_workflow
 from postern.journal.durable_upkeep import FRESH, SILENCE, Reaped, counts, owners, reap, take_up_again
 from postern.journal.process_identity import lives
 from postern.journal.server_processes import NO_ROW, Seen, ServerProcess, gone, watch
@@ -39,6 +40,7 @@ class Upkeep:
     ) -> None:
         self.takeovers = 0
         self.phases: dict[str, int] = {}
+        self.waiting_for_key: dict[str, int] = {}
         self._own = own
         self._read = read
         self._write = write
@@ -64,6 +66,7 @@ class Upkeep:
             self._sought_at = now
         if now - self._counted_at >= COUNT_EVERY:
             self.phases = await self._read(counts)
+            self.waiting_for_key = await self._read(waiting_by_workflow)
             self._counted_at = now
         registered = [each for each in found if each.beat != NO_ROW]
         named = {each.id for each in registered}

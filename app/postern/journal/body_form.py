@@ -2,6 +2,10 @@
 
 from enum import StrEnum
 
+WITH_FILES = "multipart/form-data"
+"""The type of a recorded form that had files: what is recorded is JSON, with their names, types and sizes. A body of
+this type that was sent has a boundary behind it."""
+
 
 class Form(StrEnum):
     """How to read the text in a column of inputs or outputs."""

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, delete, func, select
 
 from postern.journal.durable_bytes import PLACE
-from postern.journal.durable_runs import NODE, UNENDED, Phase
+from postern.journal.durable_limits import UNENDED
+from postern.journal.durable_runs import NODE, Phase
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State
 from postern.journal.schema import runs
@@ -24,11 +25,13 @@ _STATE = RUN_COLUMNS.index("state")
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What is recorded of a run that is accepted, beside its facts. `request` is sealed if `key_version` is set."""
+    """What is recorded of a run that is accepted, beside its facts. `request` is sealed if `key_version` is set.
+    `concurrency_key` is a digest."""
 
     digest: str
     request: str = field(repr=False)
     key_version: str | None = None
+    concurrency_key: str | None = None
 
 
 def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted) -> None:
@@ -48,6 +51,7 @@ def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted) -
         digest=accepted.digest,
         key_version=accepted.key_version,
         request=accepted.request,
+        concurrency_key=accepted.concurrency_key,
     )
     insert_rows(connection, durable_runs, COLUMNS, _ONCE, [tuple(values.values())])
 

@@ -19,6 +19,7 @@ from postern.journal.body_form import Form
 from postern.journal.durable_runs import NODE, Hold, Phase, Reason, end_approvals
 from postern.journal.durable_tables import approvals, durable_runs, signals
 from postern.journal.reading.queries import request_cancel
+from postern.journal.resumable import NotResumed, why_not_resumed
 from postern.journal.run import State
 from postern.journal.schema import calls, runs, steps
 from postern.journal.search_text import search_form
@@ -26,24 +27,12 @@ from postern.journal.search_text import search_form
 FROM_START, AFTER_LAST = 0, -1
 """Values of `repeat_from`: all checkpoints are deleted, or none is. Other values are the first that is deleted."""
 
-RESUMABLE = frozenset({State.FAILED, State.TIMED_OUT, State.CANCELLED})
-"""States from which a durable run can be resumed."""
-
 
 class Cancelled(StrEnum):
     """What a cancellation did: the run has ended by it, or its owner will end it."""
 
     ENDED = "ended"
     REQUESTED = "requested"
-
-
-class NotResumed(StrEnum):
-    """Why a run cannot be resumed."""
-
-    INLINE = "Only durable runs can be resumed. Resubmit this one."
-    UNENDED = "The run has not ended, and is not parked."
-    SUCCEEDED = "The run has succeeded. Resubmit it."
-    GONE = "What is needed to run it is not kept any more. Resubmit it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +130,9 @@ def resume(connection: Connection, run_id: str, by: str, *, from_start: bool) ->
     row = connection.execute(select(durable_runs).where(where).with_for_update()).one_or_none()
     if row is None:
         return NotResumed.INLINE
-    if row.phase not in (Phase.ENDED.value, Phase.PARKED.value):
-        return NotResumed.UNENDED
     state = State(connection.execute(select(runs.c.state).where(runs.c.id == run_id)).scalar_one())
-    if row.phase == Phase.ENDED.value and state not in RESUMABLE:
-        return NotResumed.SUCCEEDED
-    if row.request is None:
-        return NotResumed.GONE
+    if (why := why_not_resumed(Phase(row.phase), state, has_request=row.request is not None)) is not None:
+        return why
     repeat = _repeat_from(row, from_start=from_start)
     values = {
         "phase": Phase.READY.value,

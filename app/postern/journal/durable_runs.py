@@ -4,14 +4,15 @@ The journal alone decides: a server process runs a durable run only while it is 
 What it writes for an earlier attempt, or for a run that another process has taken over, changes nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, select, text, update
 
 from postern.journal.durable_bytes import with_bytes
+from postern.journal.durable_limits import UNENDED, begun, claimable, may_count
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State, before
 from postern.journal.schema import approvals, runs, signals
@@ -21,9 +22,6 @@ from postern.journal.writing.statements import write_runs
 NODE = "durable"
 """The row of `nodes` that all durable runs have in `runs.node`. Every server process of this release keeps its beat, so
 that no process, of the release before either, takes them for runs of one that is gone."""
-
-CLAIM_LOCK = 0x706F7375
-"""The advisory lock of PostgreSQL under which runs of workflows with `max_concurrency` are claimed."""
 
 DEATHS = 5
 """So many server processes may die while a run's code runs. Then the run has failed."""
@@ -37,11 +35,6 @@ _CLAIMED = (
 )
 STATE_PLACE = 2
 """The place of the state in a row of runs."""
-
-
-UNENDED = text("durable_runs.phase <> 'ended'")
-"""The condition of the index by phase. SQLite uses that index only if the query repeats it, and would otherwise look at
-all runs on record."""
 
 
 class Phase(StrEnum):
@@ -73,6 +66,8 @@ class Reason(StrEnum):
     LOST = "checkpoints-missing"
     """Checkpoints that the journal knows of are not there: they are older than the journal, or there are none. The run
     would repeat steps."""
+    CONCURRENCY = "concurrency"
+    """A run that is ready, and whose concurrency key has a run already. It is not stored: see `durable_limits`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +109,28 @@ class Parked(NamedTuple):
 
 
 def claim(
-    connection: Connection, node: str, limits: Mapping[str, int], most: int, *, suspect: bool = True
+    connection: Connection,
+    node: str,
+    limits: Mapping[str, int],
+    most: int,
+    *,
+    suspect: bool = True,
+    keyed: Collection[str] = (),
 ) -> list[Claimed]:
     """Take up to `most` runs that are ready: the oldest first, and one of each workflow in turn. `limits` are the
-    workflows with `max_concurrency`: so many of their runs have begun and not ended, in all server processes. Of the
-    suspects one is taken at most, and none if `suspect` is False."""
-    wanted: dict[str, list[str]] = {}
+    workflows with `max_concurrency`: so many of their runs have begun and not ended, in all server processes. For those
+    that are `keyed` too, it holds for each key. Of the suspects one is taken at most, and none if `suspect` is
+    False."""
+    wanted: dict[str, Sequence[str]] = {}
     ready = select(durable_runs.c.workflow).where(_is(Phase.READY)).distinct()
     names = list(connection.execute(ready).scalars())
-    if any(name in limits for name in names) and not _may_count(connection):
+    if any(name in limits for name in names) and not may_count(connection):
         names = [name for name in names if name not in limits]
     for name in names:
-        room = limits[name] - _begun(connection, name) if name in limits else most
+        if name in keyed:
+            wanted[name] = connection.execute(claimable(name, limits[name], most, SUSPECT)).scalars().all()
+            continue
+        room = limits[name] - begun(connection, name) if name in limits else most
         oldest = (
             select(durable_runs.c.run_id, durable_runs.c.attempt, durable_runs.c.repeat_from)
             .where(_is(Phase.READY), durable_runs.c.workflow == name, durable_runs.c.deaths < SUSPECT)
@@ -134,8 +139,8 @@ def claim(
             .with_for_update(skip_locked=True)
         )
         found = connection.execute(oldest).all()
-        begun = [run_id for run_id, attempt, repeat in found if attempt and repeat is None]  # they have their places
-        wanted[name] = begun + [row.run_id for row in found if row.run_id not in begun][: max(0, room)]
+        again = [run_id for run_id, attempt, repeat in found if attempt and repeat is None]  # they have their places
+        wanted[name] = again + [row.run_id for row in found if row.run_id not in again][: max(0, room)]
     alone = _suspect(connection) if suspect else []
     return _taken(connection, node, [*alone, *in_turn(wanted, most)][:most], (Phase.READY,))
 
@@ -247,7 +252,7 @@ def record_outcome(
     values |= {"reply": whole, "reply_key_version": reply_key_version}
     succeeded = row[STATE_PLACE] == State.SUCCEEDED.value
     if succeeded:
-        values |= {"request": None, "key_version": None, "discard": 1}
+        values |= {"request": None, "key_version": None, "concurrency_key": None, "discard": 1}
     # First of all: who sends signals, decides or cancels locks this row first too. The condition is compared under the
     # lock: a process that stood still here may have lost the run meanwhile.
     if connection.execute(update(durable_runs).where(*_mine(hold)).values(values)).rowcount != 1:
@@ -336,18 +341,3 @@ def _suspect(connection: Connection) -> list[str]:
     waits = (_is(Phase.READY), durable_runs.c.deaths >= SUSPECT)
     oldest = select(durable_runs.c.run_id).where(*waits).order_by(durable_runs.c.run_id).limit(1)
     return list(connection.execute(oldest.with_for_update(skip_locked=True)).scalars())
-
-
-def _begun(connection: Connection, workflow: str) -> int:
-    """How many runs of a workflow have begun and not ended. One that was resumed begins again when it is claimed."""
-    table = durable_runs.c
-    open_ones = (table.workflow == workflow, table.attempt > 0, UNENDED)
-    begun = select(func.count()).where(*open_ones, or_(table.phase != "ready", table.repeat_from.is_(None)))
-    return connection.execute(begun).scalar_one()
-
-
-def _may_count(connection: Connection) -> bool:
-    """Whether no other server process claims runs of workflows with a limit in this moment."""
-    if connection.dialect.name == "sqlite":
-        return True
-    return bool(connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": CLAIM_LOCK}).scalar())

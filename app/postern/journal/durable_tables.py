@@ -27,6 +27,7 @@ durable_runs = Table(
     Column("reply_key_version", Text),  # of the key that sealed the reply
     Column("checkpoints", Integer),  # how many were kept when it last began to wait; NULL if that is not known
     Column("discard", Integer),  # 1 once it has succeeded, until its checkpoints are deleted
+    Column("concurrency_key", Text),  # a digest of the workflow and the key; NULL if the workflow has none
     PrimaryKeyConstraint("run_id"),
 )
 """Runs that outlive the request, the server process and the machine that accepted them."""
@@ -44,6 +45,14 @@ _OWNED = text("owner IS NOT NULL")
 Index("durable_runs_by_owner", durable_runs.c.owner, sqlite_where=_OWNED, postgresql_where=_OWNED)
 _WAKES = text("phase = 'waiting'")
 Index("durable_runs_by_wakes_at", durable_runs.c.wakes_at, sqlite_where=_WAKES, postgresql_where=_WAKES)
+
+_OF_CLAIMS = ("workflow", "phase", "concurrency_key", "run_id", "attempt", "deaths", "repeat_from")
+Index(
+    "durable_runs_by_key",
+    *(durable_runs.c[name] for name in _OF_CLAIMS),  # all that claims look at: they read no rows, which are large
+    sqlite_where=_OPEN,
+    postgresql_where=_OPEN,
+)
 
 _DISCARDED = text("discard = 1")
 Index("durable_runs_by_discard", durable_runs.c.run_id, sqlite_where=_DISCARDED, postgresql_where=_DISCARDED)

@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select, text, upda
 
 from postern.errors import TOO_MANY_CRASHES, problem
 from postern.journal.durable_ends import write_problem
-from postern.journal.durable_runs import DEATHS, NODE, UNENDED, Hold, Phase, set_state
+from postern.journal.durable_limits import UNENDED
+from postern.journal.durable_runs import DEATHS, NODE, Hold, Phase, set_state
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State
 from postern.journal.schema import nodes, runs

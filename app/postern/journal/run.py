@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from postern.redaction import without_secret_values
 
@@ -67,7 +67,8 @@ class Outcome:
     `error_type` and `error_message` say what failed, for the record. `shown` means that the author shows both to the
     caller (a Problem); otherwise only operators see the message, because an exception's text may hold anything. `place`
     (file and line) is for the log. `error_traceback` is for operators. `begun` is False if no code of the workflow was
-    called.
+    called. `stream` is what is sent in place of `content` while the run goes on (`authoring.streams`), and at its end
+    what was sent: `content` then says how much, for the record. It is None for a reply that is sent as a whole.
     """
 
     state: State
@@ -80,6 +81,7 @@ class Outcome:
     shown: bool = False
     error_traceback: str = field(default="", repr=False)
     begun: bool = True
+    stream: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,8 @@ class Run:
     ended, which is when `ended_at` is not 0.
 
     `trace_id` is 32 hexadecimal digits (W3C Trace Context); "" means `postern.trace.trace_id_of(id)`. `cancelled_by`
-    and `resubmitted_by` are what `actor` returns for the caller who did it, "" if none did.
+    and `resubmitted_by` are what `actor` returns for the caller who did it, "" if none did. `sending` is the reply that
+    is sent while the run goes on (`runs.streaming`), None if it is sent as a whole.
     """
 
     id: str
@@ -122,6 +125,7 @@ class Run:
     trace_id: str = ""
     cancelled_by: str = ""
     resubmitted_by: str = ""
+    sending: Any = field(default=None, repr=False)
 
     def line(self) -> Callable[[], dict[str, str | int | float]]:
         """The fields of the log line for a run that has ended. They are built later and keep as little of the run as

@@ -4,6 +4,7 @@ from sqlalchemy import Column, Double, Index, Integer, PrimaryKeyConstraint, Tab
 
 from postern.journal.durable_tables import approvals, durable_runs, signals
 from postern.journal.metadata import metadata
+from postern.journal.own_run_tables import failure_notices, failure_watches, schedules
 from postern.journal.security_tables import (
     audit_chains,
     audit_checkpoints,
@@ -23,6 +24,8 @@ __all__ = [
     "calls",
     "clock",
     "durable_runs",
+    "failure_notices",
+    "failure_watches",
     "findings",
     "grants",
     "idempotency_keys",
@@ -33,6 +36,7 @@ __all__ = [
     "refusals",
     "revocations",
     "runs",
+    "schedules",
     "sessions",
     "signals",
     "signed_urls",
@@ -90,6 +94,8 @@ _UNUSUAL = text("state <> 'Succeeded'")
 Index("runs_by_state", runs.c.state, runs.c.id, sqlite_where=_UNUSUAL, postgresql_where=_UNUSUAL)
 _NESTED = text("parent_run_id IS NOT NULL")
 Index("runs_by_parent", runs.c.parent_run_id, runs.c.id, sqlite_where=_NESTED, postgresql_where=_NESTED)
+_AGAIN = text("resubmitted_from IS NOT NULL")
+Index("runs_by_resubmitted_from", runs.c.resubmitted_from, sqlite_where=_AGAIN, postgresql_where=_AGAIN)
 
 _COUNTED = text("kept_bytes IS NOT NULL")
 Index("runs_by_size", runs.c.workflow, runs.c.id, runs.c.kept_bytes, sqlite_where=_COUNTED, postgresql_where=_COUNTED)
@@ -146,8 +152,8 @@ Index("refusals_by_workflow", refusals.c.workflow, refusals.c.id)
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
-    Column("scope", Text, nullable=False),  # a digest of workflow, caller and key
-    Column("fingerprint", Text, nullable=False),  # a digest of the request
+    Column("scope", Text, nullable=False),  # a digest of workflow, caller and key; see `journal.singletons` too
+    Column("fingerprint", Text, nullable=False),  # a digest of the request; "" for a singleton
     Column("run_id", Text, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("status", Integer),  # this and the following: the reply, when there is one

@@ -14,6 +14,7 @@ from pydantic_core import to_json
 
 from postern.openapi.document import SIGNED_BY, SIGNED_URL
 from postern.openapi.example_requests import example_requests
+from postern.openapi.media import first_media
 from postern.openapi.property_table import Member, Reader
 from postern.plain_text import plain
 
@@ -75,9 +76,12 @@ class Shown:
     conditions: list[str]
     scopes: list[str]
     parameters: list[Member]
+    others: list[Member]
     request_body: Shape | None
     body_required: bool
+    body_types: list[str]
     response: Shape
+    response_type: str
     chooses_status: bool
     later: bool
     problems: list[ProblemRow]
@@ -131,8 +135,9 @@ class _Drawer:
         mode = operation["x-postern-access"]
         body = operation.get("requestBody")
         in_path = [each for each in operation["parameters"] if each.get("in") == "path"]
+        others = [each for each in operation["parameters"] if each.get("in") in ("query", "header")]
         scopes = [scope for each in operation["security"] for scopes in each.values() for scope in scopes]
-        given = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        media_type, given = first_media(operation["responses"]["200"]["content"])
         description, summary = operation["description"], operation["summary"]
         return Shown(
             id=operation["operationId"],
@@ -147,9 +152,12 @@ class _Drawer:
             conditions=operation.get("x-postern-asks", []),
             scopes=scopes,
             parameters=[self._parameter(each) for each in in_path],
+            others=[self._parameter(each) for each in others],
             request_body=self._shape(_schema_of(body), _example_of(body)) if body else None,
             body_required=bool(body and body["required"]),
-            response=self._shape(given),
+            body_types=list(body["content"]) if body else [],
+            response=self._shape(given["schema"]),
+            response_type=media_type,
             chooses_status="2XX" in operation["responses"],
             later="202" in operation["responses"],
             problems=self._problems(operation["responses"]),
@@ -181,7 +189,9 @@ class _Drawer:
     def _parameter(self, parameter: Json) -> Member:
         schema = parameter["schema"]
         about = str(self._reader.resolved(schema).get("description", ""))
-        return Member(parameter["name"], self._reader.words(schema), True, about, self._reader.notes(schema))
+        place = "" if parameter["in"] == "path" else f" ({parameter['in']})"
+        name, required = f"{parameter['name']}{place}", parameter["required"]
+        return Member(name, self._reader.words(schema), required, about, self._reader.notes(schema))
 
     def _problems(self, responses: Json) -> list[ProblemRow]:
         rows = []
@@ -196,11 +206,11 @@ class _Drawer:
 
 
 def _example_of(body: Json) -> Any:
-    return body["content"]["application/json"].get("example")
+    return first_media(body["content"])[1].get("example")
 
 
 def _schema_of(body: Json) -> Json:
-    schema: Json = body["content"]["application/json"]["schema"]
+    schema: Json = first_media(body["content"])[1]["schema"]
     return schema
 
 

@@ -11,9 +11,10 @@ from typing import Any
 from pydantic_core import to_json
 
 from postern.access import Guarded, SenderSignature, default_scope
-from postern.authoring.signature import BodyParameter, PathParameter
+from postern.authoring.signature import BodyParameter, PathParameter, RequestParameter
 from postern.catalog import Trigger
 from postern.openapi.examples import Examples
+from postern.openapi.media import content_schema, media_types_of
 from postern.openapi.operations import Operation, conditions_of, operations, pascal
 from postern.openapi.problems import (
     HEADERS,
@@ -135,9 +136,10 @@ class Described:
         made["parameters"] = self._parameters(operation)
         if workflow.body is not None:
             schema = self._schemas.of(workflow, BODY)
+            media = {"schema": schema, **self._example_body(workflow.body, schema)}
             made["requestBody"] = {
                 "required": workflow.body.required and workflow.body.adapter is not None,
-                "content": {"application/json": {"schema": schema, **self._example_body(workflow.body, schema)}},
+                "content": dict.fromkeys(media_types_of(workflow.body), media),
             }
         made["responses"] = _responses(operation, self._schemas)
         made["security"] = [{"entra": [scope]} for scope in self._scopes(operation)]
@@ -164,13 +166,31 @@ class Described:
             }
             for name, schema in schemas.items()
         ]
+        requested = [self._requested(operation, each) for each in operation.workflow.parameters]
         named = ["IdempotencyKey"] if operation.recorded else []
         named += ["Prefer"] if operation.later else []
-        return [*in_path, *({"$ref": f"#/components/parameters/{name}"} for name in named)]
+        return [*in_path, *requested, *({"$ref": f"#/components/parameters/{name}"} for name in named)]
+
+    def _requested(self, operation: Operation, parameter: RequestParameter) -> Json:
+        """A parameter of the query or a header field. A list in the query has its name several times, and in a header
+        commas."""
+        schema = self._schemas.of(operation.workflow, parameter.name)
+        several = {"explode": parameter.place == "query"} if parameter.shape.several else {}
+        return {
+            "name": parameter.sent,
+            "in": parameter.place,
+            "required": parameter.required,
+            **_described(schema),
+            **several,
+            "schema": schema,
+            **self._example_part(parameter, schema),
+        }
 
     def _example_body(self, parameter: BodyParameter, schema: Json) -> Json:
         """An example that the workflow accepts: its own types and validators were asked. Nothing if there is none."""
         value = self._examples.example(schema)
+        if parameter.form is not None and parameter.form.files:
+            return {}
         try:
             if parameter.adapter is not None:
                 parameter.adapter.validator.validate_json(to_json(value))
@@ -178,9 +198,11 @@ class Described:
             return {}
         return {"example": value}
 
-    def _example_part(self, parameter: PathParameter | None, schema: Json) -> Json:
-        """The same for a part of the path."""
+    def _example_part(self, parameter: PathParameter | RequestParameter | None, schema: Json) -> Json:
+        """The same for a part of the path, the query or the header."""
         value = self._examples.example(schema)
+        if isinstance(value, list | dict):
+            return {}
         text = value if isinstance(value, str) else to_json(value).decode()
         try:
             if parameter is not None:
@@ -254,6 +276,8 @@ def _responses(operation: Operation, schemas: Schemas) -> Json:
     """The result, then the problems by status, then any other problem."""
     workflow = operation.workflow
     content = {"application/json": {"schema": schemas.of(workflow, RESULT)}}
+    if workflow.produces:
+        content = {workflow.produces: {"schema": content_schema(workflow.produces)}}
     what = RESULT_IN_TIME if operation.later else "The result of the workflow."
     made: Json = {"200": _with_run_id({"description": what, "content": content}, operation)}
     if operation.later:

@@ -50,6 +50,22 @@ def _with_typed_body(operation: Operation) -> bool:
     return body is not None and body.adapter is not None
 
 
+def _with_form(operation: Operation) -> bool:
+    return operation.workflow.form is not None
+
+
+def _with_json(operation: Operation) -> bool:
+    return operation.workflow.body is not None and operation.workflow.form is None
+
+
+def _with_query(operation: Operation) -> bool:
+    return any(each.place == "query" for each in operation.workflow.parameters)
+
+
+def _with_header(operation: Operation) -> bool:
+    return any(each.place == "header" for each in operation.workflow.parameters)
+
+
 def _durable(operation: Operation) -> bool:
     return operation.later
 
@@ -60,9 +76,12 @@ def _limited(operation: Operation) -> bool:
 
 OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
     "bad-header": _always,
-    "invalid-json": _with_body,
+    "invalid-json": _with_json,
+    "invalid-form": _with_form,
     "invalid-body": _with_typed_body,
     "invalid-path": _with_path,
+    "invalid-query": _with_query,
+    "invalid-header": _with_header,
     "bad-idempotency-key": _recorded,
     "unauthenticated": _checked,
     "insecure-transport": _guarded,
@@ -98,7 +117,10 @@ _WITH_RUN = {
 _MEMBERS: Mapping[str, Json] = {
     "invalid-body": {"errors": [{"where": "/start", "message": "Field required"}]},
     "invalid-json": {"errors": [{"where": "", "message": "EOF while parsing an object at line 1 column 1"}]},
+    "invalid-form": {"errors": [{"where": "", "message": "it ends before its last boundary"}]},
     "invalid-path": {"errors": [{"where": "/path/room", "message": "Input should be a valid integer"}]},
+    "invalid-query": {"errors": [{"where": "/query/page", "message": "Input should be a valid integer"}]},
+    "invalid-header": {"errors": [{"where": "/header/x-shop", "message": "Field required"}]},
     "body-too-large": {"limit_bytes": 1048576},
     "too-many-elements": {"limit_elements": 10000},
     "consent-required": {"connect_url": "https://postern.example/connect/tickets"},

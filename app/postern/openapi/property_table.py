@@ -35,6 +35,7 @@ _FORMATS = {
     "uri": "URL",
     "password": "secret string",
     "base64": "bytes in base64",
+    "binary": "file",
 }
 _RULES = {
     "minimum": "at least {}",

@@ -27,7 +27,7 @@ from postern.redaction import is_secret_name, without_secrets, without_tokens
 
 Json = dict[str, Any]
 Key = tuple[str, str]
-"""The name of a workflow, and its part: BODY, RESULT, or a parameter of its path."""
+"""The name of a workflow, and its part: BODY, RESULT, or a parameter of its path, query or header."""
 Input = tuple[Key, JsonSchemaMode, TypeAdapter[Any]]
 
 BODY = "(body)"
@@ -70,7 +70,7 @@ class Schemas:
     components: Mapping[str, Json]
 
     def of(self, workflow: Workflow, part: str) -> Json:
-        """The schema of BODY, RESULT or a parameter of the path; {} if it may be any JSON."""
+        """The schema of BODY, RESULT or a parameter; {} if it may be any JSON."""
         return self.parts.get((workflow.name, part), {})
 
 
@@ -188,6 +188,8 @@ def _adapters(workflow: Workflow) -> Iterator[tuple[Key, JsonSchemaMode, TypeAda
     """The typed parts of a workflow. The adapter is None if pydantic does not know the type."""
     for parameter in workflow.path_parameters:
         yield (workflow.name, parameter.name), "validation", parameter.adapter
+    for requested in workflow.parameters:
+        yield (workflow.name, requested.name), "validation", requested.adapter
     if workflow.body is not None and workflow.body.adapter is not None:
         yield (workflow.name, BODY), "validation", workflow.body.adapter
     annotation = result_type(workflow)

@@ -13,6 +13,8 @@ from postern.openapi.conversion_loss import Loss, at
 from postern.openapi.swagger_schemas import DEFINITIONS, SwaggerSchemas
 
 JSON = "application/json"
+PROBLEM_JSON = "application/problem+json"
+FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 METHODS = ("get", "post", "put", "patch", "delete")
 
 _PLAIN = ("string", "number", "integer", "boolean")
@@ -81,7 +83,8 @@ class _Conversion:
 
     def _operation(self, method: str, operation: Mapping[str, Any], where: str) -> dict[str, Any] | None:
         """The operation, or None if callers could not use it without the parts that are lost."""
-        body = self._body(operation.get("requestBody"), where)
+        form = self._form(operation.get("requestBody"), where)
+        body = None if form else self._body(operation.get("requestBody"), where)
         if body is not None and method == "get":
             if body["required"]:
                 self._lose(
@@ -94,8 +97,12 @@ class _Conversion:
             name: operation[name] for name in ("summary", "description", "operationId", "tags") if name in operation
         }
         made |= {name: value for name, value in operation.items() if name.startswith("x-")}
-        made["parameters"] = [*self._parameters(operation, where), *([body] if body else [])]
+        made["parameters"] = [*self._parameters(operation, where), *([body] if body else []), *form]
+        if form:
+            made["consumes"] = [next(iter(operation["requestBody"]["content"]))]
         made["responses"] = self._responses(operation.get("responses", {}), where)
+        if produced := _produced(operation.get("responses", {})):
+            made["produces"] = [produced, PROBLEM_JSON]
         if "security" in operation:
             made["security"] = deepcopy(operation["security"])
         return made
@@ -137,6 +144,39 @@ class _Conversion:
             self._lose(where, "A parameter of this type cannot be expressed: it becomes a string.")
             return {"type": "string"}
         return made
+
+    def _form(self, part: Mapping[str, Any] | None, where: str) -> list[dict[str, Any]]:
+        """The fields of a form, which are parameters in OpenAPI 2.0; [] if the body is none."""
+        given, elsewhere = self._resolved(part or {}, "requestBodies")
+        content = given.get("content", {})
+        media_type = next((each for each in FORMS if each in content), None)
+        if media_type is None:
+            return []
+        there = at(elsewhere or at(where, "requestBody"), "content", media_type, "schema")
+        schema = self._whole(content[media_type].get("schema", {}))
+        required = schema.get("required", []) if given.get("required") else []
+        return [
+            self._field(name, each, at(there, "properties", name), required=name in required)
+            for name, each in schema.get("properties", {}).items()
+        ]
+
+    def _field(self, name: str, schema: Mapping[str, Any], where: str, *, required: bool) -> dict[str, Any]:
+        made: dict[str, Any] = {"name": name, "in": "formData", "required": required}
+        whole = self._whole(schema)
+        if "description" in whole:
+            made["description"] = whole["description"]
+        choices = [self._whole(each) for each in whole.get("anyOf", [whole])]
+        if any(each.get("format") == "binary" for each in choices):
+            return made | {"type": "file"}
+        if any(self._whole(each.get("items", {})).get("format") == "binary" for each in choices):
+            self._lose(where, "Several files under one name cannot be expressed: it becomes a single file.")
+            return made | {"type": "file"}
+        return made | self._plain(schema, where, "query")
+
+    def _whole(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A schema that may be a reference to a component."""
+        found: Mapping[str, Any] = self._resolved(schema, "schemas")[0]
+        return found
 
     def _body(self, part: Mapping[str, Any] | None, where: str) -> dict[str, Any] | None:
         if part is None:
@@ -185,11 +225,14 @@ class _Conversion:
     def _response(self, given: Mapping[str, Any], where: str) -> dict[str, Any]:
         made: dict[str, Any] = {"description": given.get("description", "")}
         content = given.get("content", {})
-        self._lose_media(content, at(where, "content"))
         media_type = next(filter(_is_json, content), None)
+        if media_type is not None:
+            self._lose_media(content, at(where, "content"))
         if media_type is not None:
             there = at(where, "content", media_type, "schema")
             made["schema"] = self.schemas.convert(content[media_type].get("schema", {}), there)
+        elif content:  # bytes or text of another type, which are named by `produces`
+            made["schema"] = {"type": "string", "format": "binary"}
         headers = dict(self._headers(given.get("headers", {}), at(where, "headers")))
         if headers:
             made["headers"] = headers
@@ -238,6 +281,12 @@ class _Conversion:
 
 def _is_json(media_type: str) -> bool:
     return media_type == JSON or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
+def _produced(responses: Mapping[str, Any]) -> str:
+    """The media type of the result if it is not JSON."""
+    content = responses.get("200", {}).get("content", {})
+    return "" if not content or any(map(_is_json, content)) else str(next(iter(content)))
 
 
 def _needed(paths: Any, definitions: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from postern.errors import Problem
 from postern.journal.run import Run
 from postern.runs.idempotency import Key
 from postern.runs.runner import Read
+from postern.runs.streaming import drain
 from postern.runs.underway import Late
 
 Arguments = Mapping[str, Any] | Read
@@ -37,7 +38,10 @@ def apart(start: Start) -> Started:
         ended: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
 
         async def late(run: Run | Problem) -> None:
-            ended.set_exception(run) if isinstance(run, Problem) else ended.set_result(run)
+            if isinstance(run, Run) and run.sending is not None and not run.ended_at:
+                await drain(run.sending)  # nobody reads it
+            else:
+                ended.set_exception(run) if isinstance(run, Problem) else ended.set_result(run)
 
         task = asyncio.create_task(
             start(workflow, caller, request, arguments, run_id, key, late, resubmitted_from, resubmitted_by, started_by)

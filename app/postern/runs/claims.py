@@ -7,24 +7,42 @@ from typing import Any
 from sqlalchemy import Connection
 
 from postern.errors import Problem, problem
+from postern.journal.body_form import Form
 from postern.journal.clock import times_of_key
 from postern.journal.idempotency_keys import KEPT_FOR, Claim, Claimed, Kept, claim, forget, settle
 from postern.journal.run import Outcome, Run, State
 from postern.journal.secured import keeps_reply
 from postern.journal.shares import holder_of
+from postern.journal.singletons import claim_singleton, free_singleton
 from postern.journal.writing.rows import facts, run_row
 from postern.journal.writing.statements import remove_run, take_outcome_back, write_runs
+from postern.runs.concurrency import too_many
 from postern.runs.idempotency import Key, Reply, keep, replay, unread_reply
 from postern.runs.run_records import RunRecords
 
 _WRITTEN_LATER = "The run has ended, but the database does not answer. Its outcome is recorded as soon as it does."
 
 
-async def claim_key(journal: RunRecords, run: Run, key: Key) -> Run | None:
-    """Record the key and the run together. If the key has a run already, return that run as it ended."""
+async def claim_key(journal: RunRecords, run: Run, key: Key | None, singleton: str = "") -> Run | None:
+    """Record the key and the run together, and claim the `singleton`, whose digest it is, for the run. If the key has a
+    run already, return that run as it ended. Raises Problem 429 if another run has the singleton."""
     journal.admit(run)
-    claiming = partial(claim_for_run, key=key, run=facts(run), node=journal.node, now=run.started_at)
-    return earlier_run(await journal.write(claiming, partial(take_back, key=key, run_id=run.id)), run)
+    more: dict[str, Any] = {"key": key, "singleton": singleton}
+    claiming = partial(claim_for_run, run=facts(run), node=journal.node, now=run.started_at, **more)
+    found = await journal.write(claiming, partial(take_back, run_id=run.id, **more))
+    if found is None:
+        raise too_many(run.workflow)
+    return earlier_run(found, run)
+
+
+async def record_begun(journal: RunRecords, run: Run) -> None:
+    """Record a run as Running now. Raises Problem if it cannot be recorded."""
+    await journal.write(partial(running, run=facts(run), node=journal.node))
+
+
+def running(connection: Connection, run: tuple[Any, ...], node: str) -> None:
+    """Record a run as Running, unless it is recorded. `run` has the run's facts."""
+    write_runs(connection, [run_row(run, node)])
 
 
 def record_end(journal: RunRecords, run: Run, key: Key) -> Awaitable[Claim | None]:
@@ -36,6 +54,8 @@ def record_end(journal: RunRecords, run: Run, key: Key) -> Awaitable[Claim | Non
         return journal.end(run, partial(forget, scope=key.scope, run_id=run.id))
     secured = not keeps_reply(run.workflow, outcome)
     reply = unread_reply(outcome.status, outcome.headers, outcome.content, secured=secured)
+    if outcome.stream is not None:
+        reply = Kept(outcome.status, Form.CUT)
     settling = partial(settle_reply, key=key, run_id=run.id, reply=reply, holder=_holder(run))
     return journal.end(run, partial(settling, workflow=run.workflow.name, now=run.ended_at))
 
@@ -48,8 +68,9 @@ def record_interruption(journal: RunRecords, run: Run, key: Key | None) -> None:
         journal.write_soon(partial(forget, scope=key.scope, run_id=run.id))
 
 
-def withdraw(journal: RunRecords, run: Run, key: Key) -> None:
-    """The run does not begin after its key was claimed: as if it had never been."""
+def withdraw(journal: RunRecords, run: Run, key: Key | None) -> None:
+    """The run does not begin after its key was claimed: as if it had never been. A singleton's claim is released with
+    the run's place."""
     journal.write_soon(partial(take_back, key=key, run_id=run.id))
 
 
@@ -87,21 +108,34 @@ def unrecorded(shown: Problem, run: Run, key: Key | None) -> Problem:
     return problem(shown.code, detail=_WRITTEN_LATER, reason=shown.reason, headers=headers, run_id=run.id)
 
 
-def claim_for_run(connection: Connection, key: Key, run: tuple[Any, ...], node: str, now: float) -> Claim:
-    """Claim the key for a run, and record the run as Running with it. `run` has the run's facts."""
-    kind, object_id, tenant_id, *_ = run[2]
-    holder = " ".join(holder_of(kind, tenant_id, object_id, run[3][0]))
-    at = times_of_key(connection, now, KEPT_FOR)
-    mine = (key.scope, key.fingerprint, run[0], at.now, run[1], holder, key.before, at.fresh_since)
-    found = claim(connection, *mine)
-    if isinstance(found, Claimed):
-        write_runs(connection, [run_row(run, node)])
+def claim_for_run(
+    connection: Connection, key: Key | None, run: tuple[Any, ...], node: str, now: float, singleton: str = ""
+) -> Claim | None:
+    """Claim the key for a run, and the singleton, and record the run as Running with them. `run` has the run's facts.
+    None if another run has the singleton: then the key is free too."""
+    found: Claim = Claimed()
+    if key is not None:
+        kind, object_id, tenant_id, *_ = run[2]
+        holder = " ".join(holder_of(kind, tenant_id, object_id, run[3][0]))
+        at = times_of_key(connection, now, KEPT_FOR)
+        mine = (key.scope, key.fingerprint, run[0], at.now, run[1], holder, key.before, at.fresh_since)
+        found = claim(connection, *mine)
+    if not isinstance(found, Claimed):
+        return found
+    if singleton and not claim_singleton(connection, singleton, run[0], run[1], now):
+        if key is not None:
+            forget(connection, key.scope, run[0])
+        return None
+    write_runs(connection, [run_row(run, node)])
     return found
 
 
-def take_back(connection: Connection, key: Key, run_id: str) -> None:
-    """Undo the claim of a run that did not start."""
-    forget(connection, key.scope, run_id)
+def take_back(connection: Connection, key: Key | None, run_id: str, singleton: str = "") -> None:
+    """Undo the claims of a run that did not start."""
+    if key is not None:
+        forget(connection, key.scope, run_id)
+    if singleton:
+        free_singleton(connection, singleton, run_id)
     remove_run(connection, run_id)
 
 

@@ -88,7 +88,10 @@ def key_of(workflow: Workflow, caller: Caller, request: Request, values: Sequenc
     workflow keeps no records, because a reply could then not be replayed."""
     if workflow.stateless:
         raise problem("bad-idempotency-key", reason="the workflow is stateless")
-    parts = (request.method, request.path, request.query_string, request.content_type, request.body)
+    kind, body = request.content_type, request.body
+    if (form := request._form) is not None:  # clients choose another boundary each time
+        kind, body = "multipart/form-data", form.digest()
+    parts = (request.method, request.path, request.query_string, kind, body)
     key = check_key(values)
     scope, plain = scope_of(workflow.name, caller, key), fingerprint(*parts)
     return Key(scope, secured_fingerprint(key, *parts), plain) if workflow.secures else Key(scope, plain)

@@ -14,11 +14,13 @@ from postern.authoring.plain import plain_bytes, plain_headers, plain_problem, p
 from postern.authoring.reply import Reply
 from postern.authoring.result import NotAwaited, ResultType
 from postern.authoring.sign_in_required import SignInRequired
+from postern.authoring.streams import File, Stream
 from postern.authoring.workflow import Workflow
 from postern.errors import CONSENT_REQUIRED, PROBLEMS, TOO_MANY_CALLS, Problem, header_lines, problem
 from postern.journal.run import Outcome, Run, State
 from postern.journal.secured import kept_error, kept_type
 from postern.media_types import is_json
+from postern.runs.hints import note_hint
 from postern.runs.tracebacks import traceback_of
 
 NO_CONTENT = (204, 205)
@@ -29,6 +31,14 @@ JSON = (b"content-type", b"application/json")
 JSON_ALONE = (JSON,)
 """The headers of a result that is no Reply. It is this very tuple, so that replies can be told apart by identity."""
 PROBLEM_JSON = (b"content-type", b"application/problem+json")
+
+READER_GONE = "reader-gone"
+_GONE = "The reader closed the connection before the reply had ended, or read nothing for too long."
+
+
+class ReaderGone(Exception):
+    """The reader of a stream closed the connection, or read nothing for so long that it was closed."""
+
 
 _CONNECT_PATH = re.compile(r"/connect/[A-Za-z0-9][A-Za-z0-9._-]*")
 _OF_ANOTHER_RUN = "A workflow that this one called has a connection that has to be connected by a person first."
@@ -69,6 +79,10 @@ def succeeded(value: Any, result: ResultType | None) -> Outcome:
         return Outcome(State.SUCCEEDED, 200, to_json(value, inf_nan_mode="null"), JSON_ALONE)
     headers = header_lines(plain_headers(value.headers))
     status, body = plain_status(value.status), value.body
+    if isinstance(body, Stream | File):
+        if status in NO_CONTENT:
+            raise ValueError(f"a stream is content, and a reply with status {status} has none")
+        return Outcome(State.SUCCEEDED, status, b"", tuple(headers), stream=body)
     own_type = dict(headers).get(b"content-type", b"")
     if status in NO_CONTENT:
         content, media_type = b"", b""
@@ -83,6 +97,24 @@ def succeeded(value: Any, result: ResultType | None) -> Outcome:
     return Outcome(State.SUCCEEDED, status, content, tuple(headers))
 
 
+def whole(value: Any, result: ResultType | None) -> Outcome:
+    """The same for a durable workflow, whose reply is kept until its caller asks for it."""
+    outcome = succeeded(value, result)
+    if outcome.stream is not None:
+        raise StreamOfDurableRun
+    return outcome
+
+
+class StreamOfDurableRun(TypeError):
+    """A durable workflow returned a reply that is sent while its run goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a durable workflow cannot return Reply.file(), Reply.stream() or Reply.events(): its caller gets a 202, "
+            "and the result later. Return the content, or a URL of another workflow that sends it"
+        )
+
+
 def raised(error: BaseException, run: Run, pages: str = "") -> Outcome:
     """The outcome of a run whose workflow raised this error. It never raises: what the error's own code raises is one
     more failure of the workflow. `pages` is the address of the pages for people, "" if there are none."""
@@ -94,6 +126,8 @@ def raised(error: BaseException, run: Run, pages: str = "") -> Outcome:
 
 
 def _raised(error: BaseException, run: Run, pages: str) -> Outcome:
+    if isinstance(error, ReaderGone):
+        return failed(State.CANCELLED, problem("run-cancelled"), run.id, READER_GONE, _GONE, shown=True)
     if isinstance(error, CallError):
         error = _of_call(error, run, pages)
     if isinstance(error, Problem):
@@ -106,6 +140,7 @@ def _raised(error: BaseException, run: Run, pages: str) -> Outcome:
         error = RuntimeError("StopIteration left the workflow").with_traceback(error.__traceback__)
     if isinstance(error, PydanticSerializationError) and "'coroutine'" in text_of(error):
         error = NotAwaited()
+    note_hint(error, run.workflow)
     place = _place(error, run.workflow)
     kind = kept_type(error, secured=run.workflow.secures)
     outcome = failed(State.FAILED, problem("workflow-failed"), run.id, kind, text_of(error), place)

@@ -42,7 +42,7 @@ class Room:
         back."""
         if self.closed:
             raise shutting_down()
-        name, most = workflow.name, workflow.max_concurrency
+        name, most = workflow.name, workflow.max_concurrency if workflow.concurrency_key is None else None
         if most is not None and self.taken[name] + self._threads.abandoned[name] >= most:
             raise problem("too-many-runs", headers={"Retry-After": "1"})
         if not workflow.is_async and self._threads.exhausted(name):

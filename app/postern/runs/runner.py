@@ -1,9 +1,9 @@
 """The inline engine: a workflow runs within the request, under its timeout, while its caller waits."""
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from time import monotonic, time
 from typing import Any
 
@@ -27,12 +27,16 @@ from postern.runs.claims import (
     unrecorded,
     withdraw,
 )
+from postern.runs.concurrency import KeyPlaces
 from postern.runs.deadlines import Deadlines, Task
 from postern.runs.idempotency import Key
-from postern.runs.outcomes import cut_off, not_begun, raised, succeeded
+from postern.runs.in_thread import outcome_in_thread
+from postern.runs.origin import holder, with_origin
+from postern.runs.outcomes import cut_off, raised, succeeded
 from postern.runs.room import Room, shutting_down
 from postern.runs.run_records import RunRecords
-from postern.runs.threads import NotBegun, Threads, holder_name
+from postern.runs.streaming import end_events, ended_stream, is_replied, sent_by
+from postern.runs.threads import NotBegun, Threads
 from postern.runs.underway import Late, Underway
 from postern.trace import RUN
 
@@ -40,7 +44,8 @@ Read = Callable[[], Mapping[str, Any]]
 
 
 class Abandoned(Exception):
-    """A run has ended whose workflow had swallowed its cancellation. Its caller has its reply already."""
+    """A run has ended whose caller has its reply already: its workflow had swallowed its cancellation, or its reply
+    was a stream."""
 
 
 class Runner:
@@ -67,6 +72,7 @@ class Runner:
         self._threads = threads or Threads("workflow")
         self._pages = pages
         self._room = Room(self._threads)
+        self._places = KeyPlaces(journal)
         self._deadlines = Deadlines(self._abandon)
         self._underway = Underway(self._deadlines)
         self._entries = self._underway.entries
@@ -77,9 +83,10 @@ class Runner:
         self.left = self._underway.left
 
     def drain(self) -> None:
-        """Start no new runs from now on, also none that wait for their key, their arguments or a thread. Those in
-        progress continue."""
+        """Start no new runs from now on, also none that wait. Those in progress continue, but streams of events end:
+        their readers connect again, elsewhere."""
         self._room.closed = True
+        end_events(self._entries.values())
 
     @property
     def room(self) -> Room:
@@ -92,7 +99,7 @@ class Runner:
         return self._room.running
 
     def close(self) -> None:
-        """Release the threads. A thread whose workflow never ends is abandoned."""
+        """Release the threads, and abandon those whose workflow never ends."""
         self._threads.close()
 
     async def start(
@@ -109,19 +116,17 @@ class Runner:
         started_by: StartedBy = StartedBy.UNKNOWN,
     ) -> Run:
         """Run the workflow to its end, under the id of the request that started it, and return when the end is
-        recorded. If the idempotency key has a run already, return that run and start none.
-
-        Raises Problem 503 while the server stops or runs cannot be recorded, 429 at `max_concurrency`, 409 and 422 for
-        the key. A failure of the workflow itself is not raised: it is the run's outcome.
-
-        `arguments` is a function if the author's code takes part in reading them. `late` is called with a run whose
-        workflow swallowed its cancellation, or with a Problem: `start` itself raises Abandoned when it ends.
-        `started_by` decides for whom the run may act (`access.principal`)."""
+        recorded. If the idempotency key has a run already, return that run and start none. Raises Problem 503 while the
+        server stops or runs cannot be recorded, 429 at `max_concurrency`, 409 and 422 for the key. A failure of the
+        workflow itself is not raised: it is the run's outcome. `arguments` is a function if the author's code takes
+        part in reading them. `late` sends a reply while its run goes on. It is also called with a run whose workflow
+        swallowed its cancellation, or with a Problem: `start` then raises Abandoned when it ends. For `started_by` see
+        `access.principal`."""
         self._room.take(workflow)
         try:
             run = with_origin(Run(run_id, workflow, caller, request, self._now()), resubmitted_from, resubmitted_by)
             timeout = workflow.timeout
-            if key is not None or callable(arguments):
+            if key is not None or callable(arguments) or workflow.keyed:
                 ready = await self._prepare(run, arguments, key)
                 if isinstance(ready, Run):
                     return ready
@@ -135,6 +140,7 @@ class Runner:
                     outcome = succeeded(await workflow.function(context, **arguments), workflow.result)
                 else:
                     outcome = await self._in_thread(run, context, arguments)
+                outcome = outcome if outcome.stream is None else await self._sent(run, outcome, late)
                 if task in self._deadlines.expired:  # the workflow swallowed its cancellation
                     outcome = self._cut_off(run)
             except BaseException as error:  # SystemExit too: it ends the workflow, never the server
@@ -144,6 +150,7 @@ class Runner:
                 self._deadlines.end(task)
         finally:
             self._room.taken[workflow.name] -= 1
+            self._places.leave(run_id)
         recorded = self._close(run, outcome, key)
         try:
             if recorded is not None and (found := await recorded) is not None:
@@ -151,24 +158,33 @@ class Runner:
         except asyncio.CancelledError:
             await self._recorded()
         except Problem as shown:
-            raise unrecorded(shown, run, key) from None
+            self._unrecorded(shown, run, key)
         finally:  # also where the end cannot be recorded
             self._underway.report(run_id)
         return run
 
+    def _sent(self, run: Run, outcome: Outcome, late: Late | None) -> Awaitable[Outcome]:
+        """Send a reply while the run goes on."""
+        hold = self._places.hold(run.id)
+        in_thread = partial(self._threads.run, run.workflow.name, caller=holder(run), hold=hold)
+        return sent_by(run, outcome, late, self._journal, in_thread)
+
     async def _prepare(
         self, run: Run, arguments: Mapping[str, Any] | Read, key: Key | None
     ) -> tuple[Mapping[str, Any], float] | Run:
-        """Read the arguments, if the author's code takes part in it, and record that the run begins. Returns the
-        arguments and the seconds that are left, or the run that has ended: this one, or an earlier one of its key."""
+        """Read the arguments, if the author's code takes part in it, take the place of the concurrency key, and record
+        that the run begins. Returns the arguments and the seconds that are left, or the run that has ended: this one,
+        or an earlier one of its idempotency key."""
         timeout = run.workflow.timeout
         if callable(arguments):
             arguments, timeout = await self.read(run, arguments, timeout)
             if timeout <= 0:
                 return run
             self._room.check_open()
-        if key is not None:
-            earlier = await claim_key(self._journal, run, key)
+        if run.workflow.keyed and (error := self._places.enter(run, arguments)) is not None:
+            return await self.fail(run, error)
+        if key is not None or run.workflow.singleton:
+            earlier = await claim_key(self._journal, run, key, self._places.scope(run.id))
             if earlier is not None:
                 return earlier
             if self._room.closed:
@@ -195,6 +211,16 @@ class Runner:
         finally:
             del self._entries[run.id]
             self._deadlines.end(task)
+        await self._record_unbegun(run)
+        return {}, 0.0
+
+    async def fail(self, run: Run, error: BaseException) -> Run:
+        """The run, which has ended because code of its author failed before it began, as it is recorded."""
+        run.outcome = raised(error, run, self._pages)
+        await self._record_unbegun(run)
+        return run
+
+    async def _record_unbegun(self, run: Run) -> None:
         if not run.workflow.stateless:
             self._journal.begin(run)
         try:
@@ -204,7 +230,11 @@ class Runner:
             raise unrecorded(shown, run, None) from None
         finally:
             self._underway.report(run.id)
-        return {}, 0.0
+
+    def _unrecorded(self, shown: Problem, run: Run, key: Key | None) -> None:
+        """The end of a run is recorded later. Raises the problem, unless its caller has its reply."""
+        if not is_replied(run):
+            raise unrecorded(shown, run, key) from None
 
     async def _recorded(self) -> None:
         """Wait for the record of a run whose code has cancelled its own task, so that it gets the reply of its outcome.
@@ -227,6 +257,8 @@ class Runner:
     def _end(self, run: Run, key: Key | None) -> Awaitable[Claim | None] | None:
         """The run has ended with its outcome: count it, and record it unless its workflow is stateless."""
         run.ended_at = self._now()
+        if run.sending is not None:
+            run.outcome = ended_stream(run, run.outcome)
         self._ended(run)
         if run.workflow.stateless:
             return None
@@ -266,8 +298,7 @@ class Runner:
             await late(ended)
 
     def _superseded(self, run: Run, found: Claim) -> Run:
-        """The reply for a run whose process was silent for so long that its key got another run: that of the other run.
-        Raises Problem if there is none yet."""
+        """What the key has, of a run whose process was silent for so long that it got another one. Raises Problem."""
         self._log.warning("run-superseded", run_id=run.id, workflow=run.workflow.name)
         return earlier_run(found, run) or run
 
@@ -284,28 +315,12 @@ class Runner:
         """Record that the server itself ended the request. Raises Abandoned if the run was abandoned before."""
         if run.ended_at:
             raise Abandoned
-        run.outcome, run.ended_at = Outcome(State.INTERRUPTED, 503, b""), self._now()
+        run.outcome, run.ended_at = ended_stream(run, Outcome(State.INTERRUPTED, 503, b"")), self._now()
         record_interruption(self._journal, run, key)
 
-    async def _in_thread(self, run: Run, context: Context, arguments: Mapping[str, Any]) -> Outcome:
-        """Call a `def` workflow and write its result, both in a thread. A thread cannot be cancelled: after a timeout
-        it runs to its end, and counts as running until then."""
-
-        workflow = run.workflow
-
-        def call() -> Outcome | Awaitable[Any]:
-            if self._room.closed:
-                return not_begun(run, shutting_down())
-            try:
-                value = workflow.function(context, **arguments)
-                return value if inspect.isawaitable(value) else succeeded(value, workflow.result)
-            except BaseException as error:
-                return raised(error, run, self._pages)
-
-        ended = await self._threads.run(workflow.name, call, holder(run))
-        return (
-            ended if isinstance(ended, Outcome) else succeeded(await ended, workflow.result)
-        )  # a `def` around an `async def`
+    def _in_thread(self, run: Run, context: Context, arguments: Mapping[str, Any]) -> Awaitable[Outcome]:
+        hold = self._places.hold(run.id)
+        return outcome_in_thread(run, context, arguments, self._threads, hold, self._room, self._pages)
 
     def _failure(self, error: BaseException, run: Run, task: Task, key: Key | None) -> Outcome:
         """The outcome of a run whose workflow raised: also of one that cancelled its own task. Raises Problem if a
@@ -315,6 +330,8 @@ class Runner:
         cancelled = issubclass(kind, asyncio.CancelledError) and task.cancelling() > 0
         if cancelled and self._room.closed and not self._deadlines.cancelled(task):
             self._interrupt(run, key)
+            if is_replied(run):
+                raise Abandoned from None
             raise shutting_down() from None
         if issubclass(kind, GeneratorExit):  # if it is a future's, it closes this coroutine, which can await no more
             self._close(run, raised(error, run, self._pages), key)
@@ -329,19 +346,3 @@ class Runner:
     def _cut_off(self, run: Run, *, begun: bool = True) -> Outcome:
         run.cancelled_by = self._underway.take_actor(run.id)
         return cut_off(run, by_hand=self._underway.is_cancelled(run.id), begun=begun)
-
-
-def holder(run: Run) -> str:
-    """Who holds the thread of a run."""
-    return holder_name(run.caller, run.request.client_address)
-
-
-def with_origin(run: Run, resubmitted_from: str, resubmitted_by: str) -> Run:
-    """The run with the trace and the parent run that its request named."""
-    run.resubmitted_from, run.resubmitted_by = resubmitted_from, resubmitted_by
-    request = run.request
-    if request.trace is not None:
-        run.trace_id = request.trace.trace_id
-    if request.chain is not None:
-        run.parent_run_id = request.chain.parent_run_id
-    return run

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from time import monotonic
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -27,6 +27,16 @@ QUIET = 60.0
 """Seconds between two warnings about the threads of one workflow."""
 
 T = TypeVar("T")
+
+
+class Hold(Protocol):
+    """What a run holds while its code runs."""
+
+    def share(self) -> None:
+        """The code goes on after its run has ended."""
+
+    def give_back(self) -> None:
+        """The code has ended."""
 
 
 def holder_name(caller: Caller, address: str) -> str:
@@ -82,10 +92,10 @@ class Threads:
         self._warn(name)
         return True
 
-    async def run(self, name: str, call: Callable[[], T], caller: str = "") -> T:
+    async def run(self, name: str, call: Callable[[], T], caller: str = "", hold: Hold | None = None) -> T:
         """Call the function in a thread of this workflow, in the current context. `caller` identifies who it is for.
-        When the task is cancelled, a function that has begun runs to its end. One that has not never begins: then
-        NotBegun is raised."""
+        When the task is cancelled, a function that has begun runs to its end, and shares `hold` until then. One that
+        has not never begins: then NotBegun is raised."""
         if self._shares.fits(name, caller):
             self._shares.take(name, caller)
         else:
@@ -108,7 +118,7 @@ class Threads:
             if future.done():
                 self._free(name, caller)
             else:
-                self._leave(name, caller, future)
+                self._leave(name, caller, future, hold)
 
     async def _turn(self, name: str, caller: str) -> None:
         """Wait for a thread, and take it."""
@@ -155,15 +165,19 @@ class Threads:
         if self._shares.of_all or self._pace.has_limits:
             self._look_later()
 
-    def _leave(self, name: str, caller: str, future: "Future[T]") -> None:
+    def _leave(self, name: str, caller: str, future: "Future[T]", hold: Hold | None) -> None:
         """Count a thread that nobody waits for, until it has ended."""
         loop = asyncio.get_running_loop()
         self.abandoned[name] += 1
+        if hold is not None:
+            hold.share()
 
         def over() -> None:
             self.abandoned[name] -= 1
             if not self.abandoned[name]:
                 del self.abandoned[name]
+            if hold is not None:
+                hold.give_back()
             self._free(name, caller)
 
         def ended(_: object) -> None:

@@ -128,6 +128,13 @@ class Cycle(RequestResponseCycle):
         protocol.on_response_complete()
         return True
 
+    def cut_off(self) -> None:
+        """Close the connection in the middle of a response. Without its last chunk, or with less than its
+        Content-Length, a client sees that it was cut (RFC 9112, section 8)."""
+        if not self.response_complete:
+            self.disconnected = True
+            self.protocol.close()
+
     async def receive(self) -> ASGIReceiveEvent:
         """The next part of the body. One that has arrived whole, as most have, is handed over without waiting."""
         body = self.whole_body()

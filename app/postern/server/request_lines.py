@@ -2,18 +2,20 @@
 they would cost more than the request."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from postern.catalog import Trigger
+from postern.catalog import Fault, Trigger
 from postern.journal.secured import url_shown
+from postern.near_names import near
 from postern.redaction import redacted_query, without_secret_values
 from postern.triggers.exchange import EXCHANGE
 from postern.triggers.find import PREFIX
 
+UNAUTHORIZED, NOT_FOUND = 401, 404
 RUN_ID = b"x-run-id"
 CALLBACK = re.compile(rb"/console/callback|/connect/[^/]*/callback")
 """Their queries have codes that a provider exchanges for a person's token."""
@@ -26,10 +28,15 @@ class RequestLines:
     a request to a secured workflow the URL is that of its trigger."""
 
     def __init__(
-        self, app: Any, log: FilteringBoundLogger, triggers: Callable[[], Mapping[str, Trigger]] = dict
+        self,
+        app: Any,
+        log: FilteringBoundLogger,
+        triggers: Callable[[], Mapping[str, Trigger]] = dict,
+        faults: Callable[[], Iterable[Fault]] = tuple,
     ) -> None:
         self._app = app
         self._triggers = triggers
+        self._faults = faults
         self._log = log
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -51,6 +58,8 @@ class RequestLines:
         try:
             await self._app(scope, receive, seen)
         finally:
+            if line["status"] in (UNAUTHORIZED, NOT_FOUND):
+                line |= self._advice(scope["raw_path"], line["status"])
             self._log.info("request", **line, duration_ms=round((perf_counter() - began) * 1000, 1))
 
     def _url(self, scope: dict[str, Any]) -> str:
@@ -58,6 +67,37 @@ class RequestLines:
         path = without_secret_values(LINK.sub(rb"\1...", raw_path).decode("latin-1"))
         query = "" if CALLBACK.search(raw_path) else redacted_query(scope["query_string"])
         url = f"{path}?{query}" if query else path
-        name = raw_path.removeprefix(PREFIX).partition(b"/")[0].decode("ascii", "replace")
-        trigger = self._triggers().get(name) if raw_path.startswith(PREFIX) else None
+        trigger = self._trigger(raw_path)
         return url if trigger is None else url_shown(trigger.workflow, url)
+
+    def _trigger(self, raw_path: bytes) -> Trigger | None:
+        return self._triggers().get(_name(raw_path)) if raw_path.startswith(PREFIX) else None
+
+    def _advice(self, raw_path: bytes, status: int) -> dict[str, Any]:
+        """For an author who wonders about a 401: the access mode, the line that has it or lacks it, and what to do. For
+        a 404 of a trigger: the workflow that was meant, or the files that have none because of a fault."""
+        trigger = self._trigger(raw_path)
+        if trigger is None and raw_path.startswith(PREFIX):
+            return {"fix": _of_unknown(_name(raw_path), self._triggers(), self._faults())}
+        if trigger is None or status != UNAUTHORIZED:
+            return {}
+        workflow = trigger.workflow
+        return {
+            "access": trigger.policy.mode,
+            "at": f"{trigger.file}:{workflow.line}",
+            "fix": f"send a token, as `postern call {workflow.name} --as lisa` does; `postern explain` shows what is "
+            "wrong with one. If anyone may call it, write access=anonymous()",
+        }
+
+
+def _name(raw_path: bytes) -> str:
+    return raw_path.removeprefix(PREFIX).partition(b"/")[0].decode("ascii", "replace")
+
+
+def _of_unknown(name: str, triggers: Iterable[str], faults: Iterable[Fault]) -> str:
+    faulty = [f"{fault.file}:{fault.line}" if fault.line else str(fault.file) for fault in faults]
+    if faulty:
+        return f"`postern check` shows why these files have no workflow: {', '.join(faulty[:5])}"
+    if meant := near(name, triggers):
+        return f"call /triggers/{meant}, or rename the function"
+    return "write a function with @workflow, whose name is the trigger's with _ in place of -"

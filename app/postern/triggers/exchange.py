@@ -21,3 +21,6 @@ class Exchange(Protocol):
 
     def answer_at_once(self, status: int, headers: list[tuple[bytes, bytes]], content: bytes) -> bool:
         """Send a whole answer, or return False where it has to be sent as ASGI messages."""
+
+    def cut_off(self) -> None:
+        """Close the connection in the middle of an answer, so that its reader sees that it was cut."""

@@ -18,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 from postern.access import ANYONE, OPEN, Caller, Guarded, Refused, Signed, admit
 from postern.authoring.plain import plain_problem, type_name
 from postern.authoring.request import Request
+from postern.authoring.sent_form import SentForm
 from postern.authoring.workflow import Workflow
 from postern.call_chain import DEPTH_FIELD, chain_of
 from postern.catalog import Trigger
@@ -29,34 +30,31 @@ from postern.journal.refusal import Refusal
 from postern.journal.run import Run
 from postern.journal.shares import holder_of
 from postern.logs import Coalesced
-from postern.own_cookies import without_own_cookies
 from postern.runs.idempotency import HEADER as IDEMPOTENCY_KEY
-from postern.runs.idempotency import Key, key_of
+from postern.runs.idempotency import Key
 from postern.runs.runner import Abandoned, Read
+from postern.runs.streaming import is_replied
 from postern.runs.underway import Late
-from postern.trace import Trace, parse
 from postern.triggers.challenge import unauthenticated
 from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX, find
+from postern.triggers.form_body import form_of_body, read_form_body, remove_files
 from postern.triggers.gate import ADDED, OPEN_GATE, Gate
 from postern.triggers.large_bodies import LARGE, LargeBodies
 from postern.triggers.read import Disconnected, Receive, arguments, is_left_out, read_body, whole_body
 from postern.triggers.refusal_throttle import RefusalThrottle
-from postern.triggers.rejections import DELAYED, Rejections, address_of, trace_id, trace_of
+from postern.triggers.rejections import DELAYED, Rejections, address_of, trace_id
 from postern.triggers.reply import Answer, Later, Send, problem_reply, reply, reply_at_once
 from postern.triggers.request_counts import Count
+from postern.triggers.requested import idempotency_key, request_of
 from postern.triggers.secure_transport import Scope
+from postern.triggers.stream_reply import send_stream
 
 Arguments = Mapping[str, Any] | Read
 Start = Callable[[Workflow, Caller, Request, Arguments, str, Key | None, Late | None], Awaitable[Run]]
 
-WITHHELD = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
-"""Headers that a workflow behind an authenticated trigger does not see. An anonymous one does not see the cookies of
-Postern's own pages."""
-
 PREFER = b"prefer"
 ACCEPTED = 202
-NOTHING: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,29 +126,38 @@ class Pipeline:
         fields = single or dict(scope["headers"])
         chain = chain_of(scope["headers"], caller, self.client_id) if DEPTH_FIELD in fields else None
         limit = trigger.workflow.max_body_bytes or self.max_body_bytes
-        body = whole_body(exchange, fields, limit)
-        if body is None:
-            body = await read_body(receive, limit)
+        workflow, body = trigger.workflow, whole_body(exchange, fields, limit)
+        form: SentForm | None = None
+        if body is None or workflow.form is not None:
+            read_it = read_body(receive, limit) if workflow.form is None else None
+            body, form = (
+                (await read_it, None) if read_it else await read_form_body(trigger, body, fields, receive, limit)
+            )
             self.still(caller)
-        if policy is not OPEN and isinstance(policy, Signed):
-            await self._check_signed(trigger, caller, scope, body)
-        workflow = trigger.workflow
-        read = partial(arguments, workflow, body, fields.get(b"content-type"), path)
-        if workflow.reads_in_thread:
-            given: Arguments = self.large_bodies.in_thread(read) if len(body) > LARGE else read
-        else:
-            given = read() if len(body) <= LARGE else await self._read_large(read, trigger, caller, scope, len(body))
-            if body and is_left_out(workflow, given):
-                self.log.info("body-not-parsed", request_id=request_id, workflow=workflow.name, bytes=len(body))
-        request = _request(trigger, path, scope, single, fields, body)
-        if chain is not None:
-            request.chain = chain
-        if PREFER in fields:
-            request._prefer = b",".join(value for name, value in scope["headers"] if name == PREFER)
-        key = _key(trigger, caller, request, scope) if IDEMPOTENCY_KEY in fields else None
-        if (admitted := self.gate.admitted) is not None:
-            admitted(caller, workflow.name, request.client_address, request_id)
-        run = await self.start(workflow, caller, request, given, request_id, key, late)
+        try:
+            if policy is not OPEN and isinstance(policy, Signed):
+                await self._check_signed(trigger, caller, scope, body)
+            request = request_of(trigger, path, scope, single, fields, body)
+            read = partial(arguments, workflow, body, fields.get(b"content-type"), path)
+            if workflow.parameters or workflow.form is not None:
+                read, request._form = _read_more(workflow, read, scope, body, form)
+            if workflow.reads_in_thread:
+                given: Arguments = self.large_bodies.in_thread(read) if len(body) > LARGE else read
+            else:
+                given = (
+                    read() if len(body) <= LARGE else await self._read_large(read, trigger, caller, scope, len(body))
+                )
+                if body and is_left_out(workflow, given):
+                    self.log.info("body-not-parsed", request_id=request_id, workflow=workflow.name, bytes=len(body))
+            if chain is not None or PREFER in fields:
+                request.chain = chain
+                request._prefer = b",".join(value for name, value in scope["headers"] if name == PREFER)
+            key = idempotency_key(trigger, caller, request, scope) if IDEMPOTENCY_KEY in fields else None
+            if (admitted := self.gate.admitted) is not None:
+                admitted(caller, workflow.name, request.client_address, request_id)
+            run = await self.start(workflow, caller, request, given, request_id, key, late)
+        finally:
+            remove_files(form)
         later = request._prefer and run.outcome.status == ACCEPTED
         return await self.later(run, receive) if later else reply(run, console_on=self.console_on)
 
@@ -192,7 +199,7 @@ class Pipeline:
         exchange: Exchange | None = scope.pop(EXCHANGE, None)
         wait = 0.0
         try:
-            late = partial(self._answer_late, scope, send, request_id, exchange)
+            late = partial(self._answer_late, scope, receive, send, request_id, exchange)
             asks = self.gate.preflight if scope["method"] == "OPTIONS" else None
             answer = (asks and asks(scope)) or await self.trigger(scope, receive, request_id, exchange, late)
         except Abandoned:
@@ -268,15 +275,35 @@ class Pipeline:
                 return
         await answer.send(send, head=scope["method"] == "HEAD")
 
+    def _answered(self, scope: Scope, status: int) -> list[tuple[bytes, bytes]]:
+        """The header fields that functions of the gate added, for a reply of this status, of which it is told."""
+        if (answered := self.gate.answered) is not None:
+            answered(scope, status)
+        return [*scope.get(ADDED, ())]
+
     def _failed(self, code: str, scope: Scope, request_id: str) -> Answer:
         """The answer to a request that the server failed to handle, counted."""
         self._rejections.count(scope, code)
         return problem_reply(problem(code), request_id)
 
     async def _answer_late(
-        self, scope: Scope, send: Send, request_id: str, exchange: Exchange | None, ended: Run | Problem
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        request_id: str,
+        exchange: Exchange | None,
+        ended: Run | Problem,
     ) -> None:
-        """Respond in place of the request's own task, which is in a workflow that swallowed its cancellation."""
+        """Respond in place of the request's own task, which is in a workflow that swallowed its cancellation. Or send
+        the reply of a run that goes on meanwhile, or cut it off if the run has ended."""
+        if isinstance(ended, Run) and ended.sending is not None and (is_replied(ended) or not ended.ended_at):
+            if not ended.ended_at:
+                answered = partial(self._answered, scope)
+                await send_stream(ended, scope, receive, send, exchange, answered, console_on=self.console_on)
+            elif exchange is not None:
+                exchange.cut_off()
+            return
         if isinstance(ended, Problem):
             answer = self._rejections.refuse(ended, scope, request_id)
         else:
@@ -306,39 +333,9 @@ async def _take_cancellation(exchange: Exchange | None) -> None:
             await asyncio.sleep(0)
 
 
-def _request(
-    trigger: Trigger,
-    path: Mapping[str, str],
-    scope: Scope,
-    single: Mapping[bytes, bytes] | None,
-    fields: Mapping[bytes, bytes],
-    body: bytes,
-) -> Request:
-    """The request as the workflow sees it. `single` are its headers if each name occurs once."""
-    headers, withheld = scope["headers"], WITHHELD
-    if not isinstance(trigger.policy, Guarded):
-        withheld = NOTHING
-        if b"cookie" in fields:
-            headers = without_own_cookies(headers)
-    content_type = fields.get(b"content-type")
-    kind = "" if content_type is None else content_type.decode("latin-1")
-    client, query = address_of(scope), scope["query_string"]
-    request = Request(scope["method"], scope["path"], path, client, body, query, headers, withheld, kind)
-    if b"traceparent" in fields:
-        request.trace = _trace(single, scope)
-    return request
-
-
-def _trace(fields: Mapping[bytes, bytes] | None, scope: Scope) -> Trace | None:
-    """The trace that the request names. `fields` are its headers if each name occurs once. A request with two
-    `traceparent` headers names no trace."""
-    if fields is not None:
-        field = fields.get(b"traceparent")
-        return parse(field, fields.get(b"tracestate", b"")) if field is not None else None
-    return trace_of(scope)
-
-
-def _key(trigger: Trigger, caller: Caller, request: Request, scope: Scope) -> Key:
-    """The idempotency key that the request gives."""
-    values = [value for name, value in scope["headers"] if name == IDEMPOTENCY_KEY]
-    return key_of(trigger.workflow, caller, request, values)
+def _read_more(
+    workflow: Workflow, read: "partial[dict[str, Any]]", scope: Scope, body: bytes, form: SentForm | None
+) -> "tuple[partial[dict[str, Any]], SentForm | None]":
+    """A function that reads the arguments from the query, the header and the form too; and the form."""
+    sent = form or form_of_body(workflow, body, read.args[2])
+    return partial(read, scope["query_string"], scope["headers"], sent), sent

@@ -5,7 +5,7 @@ Bytes are counted while they stream, before anything is parsed. An invalid body 
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,9 @@ from pydantic import ValidationError
 
 from postern.authoring.colliding_keys import Colliding
 from postern.authoring.first_mistakes import mistakes_in
+from postern.authoring.form_type import FormType
 from postern.authoring.json_in_texts import TooManyElements, most_elements
+from postern.authoring.sent_form import SentForm
 from postern.authoring.signature import BodyParameter
 from postern.authoring.validators import Validators
 from postern.authoring.workflow import Workflow
@@ -23,6 +25,7 @@ from postern.journal.secured import kept_type
 from postern.media_types import is_json, is_plain, is_utf8
 from postern.triggers.exchange import Exchange
 from postern.triggers.json_body import not_json, read_typed, read_untyped
+from postern.triggers.parameters import HeaderLines, read_parameters
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -89,15 +92,51 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     raise Disconnected
 
 
+async def pieces_of(receive: Receive, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body as it comes, at most `limit` bytes. Raises Problem 413, and Disconnected."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        piece: bytes = message.get("body", b"")
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        more = message.get("more_body", False)
+        if piece:
+            yield piece
+
+
+async def once(body: bytes) -> AsyncGenerator[bytes, None]:
+    """A body that has arrived."""
+    if body:
+        yield body
+
+
 def arguments(
-    workflow: Workflow, body: bytes, content_type: bytes | None, path_parameters: Mapping[str, str]
+    workflow: Workflow,
+    body: bytes,
+    content_type: bytes | None,
+    path_parameters: Mapping[str, str],
+    query: bytes = b"",
+    headers: HeaderLines = (),
+    form: SentForm | None = None,
 ) -> dict[str, Any]:
-    """The arguments of the workflow's function, after its context.
+    """The arguments of the workflow's function, after its context. `form` is the body if it was read as a form already.
 
     Raises Problem 400, 413 and 415. Raises Problem 500 if an author's validator raises an exception that validators may
     not raise. That is its cause, for `postern dev` alone: its message may hold what was sent."""
     try:
-        return _fitted(workflow, body, content_type, path_parameters)
+        found = _of_path(workflow, path_parameters)
+        if workflow.parameters:
+            _add_parameters(workflow, query, headers, found)
+        if workflow.form is not None:
+            return found | _of_form(workflow, workflow.form, body, content_type, form)
+        parameter = workflow.body
+        if parameter is None or not (body or parameter.required):
+            return found
+        return found | _of_body(parameter, body, content_type, workflow.max_elements)
     except Problem:
         raise
     except BaseException as error:  # SystemExit too: it ends the request, never the server
@@ -111,12 +150,12 @@ def is_left_out(workflow: Workflow, given: Mapping[str, Any]) -> bool:
     return workflow.body is not None and workflow.body.name not in given
 
 
-def _fitted(
-    workflow: Workflow, body: bytes, content_type: bytes | None, path_parameters: Mapping[str, str]
-) -> dict[str, Any]:
+def _of_path(workflow: Workflow, path_parameters: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     mistakes: list[dict[str, str]] = []
     for parameter in workflow.path_parameters:
+        if parameter.name not in path_parameters:  # the server itself starts the run: the default stands for it
+            continue
         try:
             text: Any = path_parameters[parameter.name]
             found[parameter.name] = parameter.validators.usual.validate_strings(text)
@@ -124,10 +163,42 @@ def _fitted(
             mistakes += _mistakes(error, ("path", parameter.name))
     if mistakes:
         raise problem("invalid-path", errors=mistakes)
-    parameter_of_body = workflow.body
-    if parameter_of_body is not None and (body or parameter_of_body.required):
-        found |= _of_body(parameter_of_body, body, content_type, workflow.max_elements)
     return found
+
+
+def _add_parameters(workflow: Workflow, query: bytes, headers: HeaderLines, found: dict[str, Any]) -> None:
+    """Add the values of the query and the header. Those of the query are looked at first."""
+    mistakes: dict[str, list[dict[str, str]]] = {"query": [], "header": []}
+    try:
+        for parameter, error in read_parameters(workflow.parameters, query, headers, found):
+            where = (parameter.place, parameter.sent)
+            missing = {"where": _pointer(where), "message": "Field required"}
+            mistakes[parameter.place] += [missing] if error is None else _mistakes(error, where)
+    except Colliding:
+        raise problem("invalid-query", errors=[{"where": "/query", "message": _COLLIDING}]) from None
+    for place, wrong in mistakes.items():
+        if wrong:
+            raise problem(f"invalid-{place}", errors=wrong[:_MOST_MISTAKES])
+
+
+def _of_form(
+    workflow: Workflow, form: FormType, body: bytes, content_type: bytes | None, sent: SentForm | None
+) -> dict[str, Any]:
+    """The argument that a form is. Nothing if no body was sent, and the parameter has a default."""
+    from postern.triggers.forms import form_in, values_of
+
+    parameter = workflow.body
+    if parameter is None or parameter.validators is None:
+        raise RuntimeError("a form has a parameter and a type")
+    if sent is None and not body and not parameter.required and content_type is None:
+        return {}
+    sent = sent or form_in(form, content_type, body)
+    try:
+        return {parameter.name: parameter.validators.usual.validate_values(values_of(form, sent))}
+    except Colliding:
+        raise problem("invalid-body", errors=[{"where": "", "message": _COLLIDING}]) from None
+    except ValidationError as error:
+        raise problem("invalid-body", errors=_mistakes(error)) from None
 
 
 def _not_called_json(content_type: bytes | None) -> Problem:

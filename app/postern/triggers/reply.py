@@ -9,6 +9,8 @@ from pydantic_core import to_json
 from postern.errors import Problem, header_lines
 from postern.journal.run import Run
 from postern.runs.outcomes import JSON, JSON_ALONE, PROBLEM_JSON
+from postern.runs.runner import Abandoned
+from postern.runs.streaming import is_replied
 from postern.triggers.one_origin import on_one_origin
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -35,7 +37,8 @@ class Answer:
 
 
 def reply(run: Run, *, console_on: bool = True) -> Answer:
-    """The answer to a run that has ended. While the console is on, it is at one origin with its pages."""
+    """The answer to a run that has ended. While the console is on, it is at one origin with its pages. Raises Abandoned
+    if the caller has its reply from a stream."""
     outcome = run.outcome
     headers = outcome.headers
     if headers is JSON_ALONE:  # the usual case: nothing to look at, and one list
@@ -43,6 +46,8 @@ def reply(run: Run, *, console_on: bool = True) -> Answer:
         length = str(len(content)).encode()
         fields = [JSON, (b"x-run-id", run_id), (b"content-length", length), *ALWAYS]
         return Answer(outcome.status, fields, content)
+    if is_replied(run):
+        raise Abandoned
     return recorded_reply(run.id, outcome.status, headers, outcome.content, console_on=console_on)
 
 

@@ -19,6 +19,8 @@ MIGRATIONS = (
     "0009_for_0002",
     "0010_for_0002",
     "0011_for_0002",
+    "0012_for_0002",
+    "0014_for_0002",
     "0015_for_0002",
 )
 """All migrations, oldest first."""

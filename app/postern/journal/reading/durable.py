@@ -4,15 +4,17 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, case, or_, select
 
-from postern.journal.durable_runs import NODE, Phase
+from postern.journal.durable_limits import waiting_for_key
+from postern.journal.durable_runs import NODE, Phase, Reason
 from postern.journal.durable_tables import durable_runs
 from postern.journal.reading.records import DurableState, RunRecord
 from postern.journal.run import State
 from postern.journal.schema import runs
 
-_STATE = ("run_id", "phase", "reason", "waits_for", "wakes_at", "attempt", "deaths", "resumed_by")
+_STATE = ("run_id", "phase", "waits_for", "wakes_at", "attempt", "deaths", "resumed_by")
+_REASON = case((waiting_for_key(), Reason.CONCURRENCY.value), else_=durable_runs.c.reason).label("reason")
 _AT_ONCE = 500
 
 
@@ -27,7 +29,7 @@ def durable_states(connection: Connection, run_ids: Sequence[str]) -> dict[str, 
     """The states of durable runs, by their ids."""
     found: dict[str, DurableState] = {}
     for start in range(0, len(run_ids), _AT_ONCE):
-        columns = [durable_runs.c[name] for name in _STATE]
+        columns = [*(durable_runs.c[name] for name in _STATE), _REASON]
         some = select(*columns).where(durable_runs.c.run_id.in_(run_ids[start : start + _AT_ONCE]))
         for row in connection.execute(some).mappings():
             values = dict(row)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select, tuple_
 
 from postern.ids import id_at
-from postern.journal.durable_runs import UNENDED, Phase
+from postern.journal.durable_limits import UNENDED
+from postern.journal.durable_runs import Phase
 from postern.journal.durable_tables import approvals, durable_runs
 from postern.journal.reading.activity import Owner
 from postern.journal.schema import runs

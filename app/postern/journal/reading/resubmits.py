@@ -1,30 +1,68 @@
-"""The runs that were resubmitted from a run, and those that a run comes from."""
+"""The runs that were resubmitted from a run, and those that a run comes from; what says whether runs can be resubmitted
+or resumed."""
 
-from sqlalchemy import Connection, select
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from sqlalchemy import ColumnElement, Connection, select
+
+from postern.journal.body_form import Form
+from postern.journal.durable_tables import durable_runs
 from postern.journal.reading.queries import LISTED, find_run_alone
 from postern.journal.reading.records import RunRecord, run_record
+from postern.journal.resumable import NotResumed, why_not_resumed
 from postern.journal.schema import runs
 
-MOST_EXAMINED = 1000
-"""Later runs of the workflow that are examined: the first ones after the run, and as many of the newest."""
 MOST_FOUND = 10
 MOST_RESUBMITS = 16
 """How far the runs that a run comes from are followed."""
 
 
 def resubmits_of(connection: Connection, record: RunRecord) -> list[RunRecord]:
-    """Runs that were resubmitted from this one, oldest first. No index leads to them: a run of a busy workflow that was
-    resubmitted long after is found only while it is new."""
-    later = (runs.c.workflow == record.workflow, runs.c.id > record.id)
-    ids: set[str] = set()
-    for order in ((runs.c.workflow, runs.c.id), (runs.c.workflow.desc(), runs.c.id.desc())):
-        near = select(runs.c.id, runs.c.resubmitted_from).where(*later).order_by(*order).limit(MOST_EXAMINED)
-        some = near.subquery()
-        found = select(some.c.id).where(some.c.resubmitted_from == record.id).limit(MOST_FOUND)
-        ids.update(run_id for (run_id,) in connection.execute(found))
-    rows = connection.execute(select(*LISTED).where(runs.c.id.in_(ids)).order_by(runs.c.id).limit(MOST_FOUND))
-    return [run_record(row) for row in rows] if ids else []
+    """Runs that were resubmitted from this one, oldest first."""
+    rows = connection.execute(select(*LISTED).where(_from([record.id])).order_by(runs.c.id).limit(MOST_FOUND))
+    return [run_record(row) for row in rows]
+
+
+def resubmitted_as(connection: Connection, run_ids: Sequence[str]) -> dict[str, list[str]]:
+    """The ids of the runs that were resubmitted from these, oldest first."""
+    found: dict[str, list[str]] = {}
+    rows = connection.execute(select(runs.c.resubmitted_from, runs.c.id).where(_from(run_ids)).order_by(runs.c.id))
+    for earlier, run_id in rows:
+        if len(ids := found.setdefault(earlier, [])) < MOST_FOUND:
+            ids.append(run_id)
+    return found
+
+
+def with_requests(connection: Connection, records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The same records of a list, with their requests and the forms of their inputs."""
+    columns = (runs.c.id, runs.c.request, runs.c.request_headers, runs.c.inputs_form)
+    rows = connection.execute(select(*columns).where(runs.c.id.in_([record.id for record in records])))
+    found = {row.id: row for row in rows}
+    return [
+        replace(
+            record,
+            request=row.request,
+            request_headers=row.request_headers,
+            inputs_form=None if row.inputs_form is None else Form(row.inputs_form),
+        )
+        for record in records
+        if (row := found.get(record.id)) is not None
+    ]
+
+
+def not_resumable(connection: Connection, records: Sequence[RunRecord]) -> Mapping[str, NotResumed]:
+    """Those of these runs that cannot be resumed, by their ids, and why."""
+    table = durable_runs.c
+    kept = select(table.run_id, table.request.is_not(None)).where(table.run_id.in_([each.id for each in records]))
+    has_request = {row[0]: bool(row[1]) for row in connection.execute(kept)}
+    why = {
+        each.id: NotResumed.INLINE
+        if each.durable is None
+        else why_not_resumed(each.durable.phase, each.state, has_request=has_request.get(each.id, False))
+        for each in records
+    }
+    return {run_id: reason for run_id, reason in why.items() if reason is not None}
 
 
 def lineage_of(connection: Connection, record: RunRecord) -> list[RunRecord]:
@@ -37,3 +75,8 @@ def lineage_of(connection: Connection, record: RunRecord) -> list[RunRecord]:
             break
         found.append(earlier)
     return found
+
+
+def _from(run_ids: Sequence[str]) -> ColumnElement[bool]:
+    """The condition of the partial index, which SQLite uses only if the query repeats it."""
+    return runs.c.resubmitted_from.is_not(None) & runs.c.resubmitted_from.in_(run_ids)

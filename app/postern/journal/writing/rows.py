@@ -5,7 +5,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from postern.journal.body_form import Form
+from postern.journal.body_form import WITH_FILES, Form
 from postern.journal.run import Outcome, Run, State, Step
 from postern.journal.schema import runs
 from postern.journal.search_text import search_form
@@ -54,6 +54,7 @@ def facts(run: Run) -> tuple[Any, ...]:
     recorded, from their beginning: their end may be the rest of a secret whose name is cut off."""
     caller, request, workflow = run.caller, run.request, run.workflow
     keeps = keeps_request(workflow)
+    kind, body = (request.content_type, request.body) if (form := request._form) is None else form.recorded
     ended = ending = None
     if run.ended_at:
         ended, ending = run.ended_at, _ending(run.outcome, workflow)
@@ -61,8 +62,8 @@ def facts(run: Run) -> tuple[Any, ...]:
         run.id,
         workflow.name,
         (caller.kind, caller.object_id, caller.tenant_id, caller.client_id, caller.name),
-        (request.client_address, request.content_type, request.body[:_QUEUED_BYTES] if keeps else None),
-        _unusual_request(run) if keeps else None,
+        (request.client_address, kind, body[:_QUEUED_BYTES] if keeps else None),
+        _unusual_request(run, kind) if keeps else None,
         run.started_at,
         ended,
         ending,
@@ -87,6 +88,7 @@ def _ending(outcome: Outcome, workflow: "Workflow") -> tuple[Any, ...]:
         message and beginning(message, MAX_KEPT_BYTES),
         outcome.shown,
         outcome.error_traceback and beginning(outcome.error_traceback, MAX_KEPT_BYTES),
+        outcome.stream is not None,
     )
 
 
@@ -102,14 +104,14 @@ def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
     run_id, workflow, caller, request, unusual, started_at, ended_at, outcome, *origin = facts
     parent, original, trace_id, cancelled_by, resubmitted_by, sent = origin
     address, content_type, body = request
-    inputs, inputs_form = kept(body, content_type)
+    inputs, inputs_form = kept(body, "application/json" if content_type == WITH_FILES else content_type)
     state, status, outputs, outputs_form, headers = State.RUNNING._value_, None, None, None, None
     error_type = error_message = error_shown = error_traceback = None
     if outcome is not None:
-        state, status, reply_headers, content, kind, message, shown, trace = outcome
+        state, status, reply_headers, content, kind, message, shown, trace, streamed = outcome
         plain = reply_headers == JSON_HEADERS
         outputs, form = kept(content, "application/json" if plain else _content_type(reply_headers))
-        outputs_form = form._value_
+        outputs_form = (Form.CUT if streamed and content is not None else form)._value_
         headers = None if plain or content is None else _written_headers(reply_headers)
         if kind:
             error_type, error_shown = kind, int(shown)
@@ -210,7 +212,7 @@ def _cut(content: bytes) -> str:
     return _plain(text[: first_sign(text)] if may_tell(text) else text)
 
 
-def _unusual_request(run: Run) -> tuple[Any, ...] | None:
+def _unusual_request(run: Run, content_type: str) -> tuple[Any, ...] | None:
     """What is needed to run it again, besides its inputs; None for a POST of JSON to the workflow's own URL."""
     request = run.request
     path_parameters, query = request.path_parameters, request.query_string
@@ -218,10 +220,11 @@ def _unusual_request(run: Run) -> tuple[Any, ...] | None:
         request.method == "POST"
         and not path_parameters
         and not query
-        and (not request.body or request.content_type == "application/json")
+        and (not request.body or content_type == "application/json")
+        and request._form is None
     ):
         return None
-    return request.method, request.path, dict(path_parameters), query, request.content_type
+    return request.method, request.path, dict(path_parameters), query, content_type
 
 
 def _written_request(

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0015_for_0002"
-down_revision = "0011_for_0002"
+down_revision = "0014_for_0002"
 adds = ("approvals.decision", "approvals.decision_key_version", "durable_runs.checkpoints")
 
 

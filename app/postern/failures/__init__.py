@@ -1,0 +1,1 @@
+"""Notifications of failed runs: they are runs too."""

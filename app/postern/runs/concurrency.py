@@ -1,0 +1,114 @@
+"""The places of runs whose limit holds for each key (`concurrency_key`), or in all server processes (`singleton`)."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from hashlib import sha256
+from hmac import digest
+from secrets import token_bytes
+from typing import Any
+
+from postern.authoring.concurrency import key_of
+from postern.authoring.workflow import Workflow
+from postern.errors import Problem, problem
+from postern.journal.run import Run
+from postern.journal.singletons import free_singleton
+from postern.runs.run_records import RunRecords
+
+SAME_KEY = "This workflow already has as many concurrent runs with the same key as it allows."
+SINGLETON = "A run of this workflow is in progress, and it has one at a time."
+
+
+def key_of_run(run: Run, arguments: Mapping[str, Any]) -> str:
+    """The key of a run as JSON, "" for a singleton without one. Calls the author's function, whose errors are
+    raised."""
+    workflow = run.workflow
+    if workflow.concurrency_key is None:
+        return ""
+    body = None if workflow.body is None else arguments.get(workflow.body.name)
+    return key_of(workflow.concurrency_key, run.caller, body)
+
+
+def scope_of_key(workflow: Workflow, key: str) -> str:
+    """What the database has of a key: a digest of the workflow's name and the key, in hexadecimal. Names have no line
+    feed."""
+    return sha256(f"concurrency\n{workflow.name}\n{key}".encode()).hexdigest()
+
+
+def too_many(workflow: Workflow) -> Problem:
+    """The problem of a run for which there is no place."""
+    detail = SAME_KEY if workflow.concurrency_key is not None else SINGLETON
+    return problem("too-many-runs", detail=detail, headers={"Retry-After": "1"})
+
+
+class Hold:
+    """The place of a run, which its code holds until it ends: also code that goes on in a thread after the run has
+    ended."""
+
+    __slots__ = ("_free", "_holders", "scope")
+
+    def __init__(self, scope: str, free: Callable[[], None]) -> None:
+        self.scope = scope
+        self._free = free
+        self._holders = 1
+
+    def share(self) -> None:
+        """Something else holds it too, and gives it back."""
+        self._holders += 1
+
+    def give_back(self) -> None:
+        """The last one who gives it back frees the place."""
+        self._holders -= 1
+        if not self._holders:
+            self._free()
+
+
+class KeyPlaces:
+    """The places of this server process by workflow and key. A key is in memory as an HMAC under a secret of this
+    process."""
+
+    def __init__(self, journal: RunRecords) -> None:
+        self.taken: Counter[bytes] = Counter()
+        self._journal = journal
+        self._secret = token_bytes(32)
+        self._holds: dict[str, Hold] = {}
+
+    def enter(self, run: Run, arguments: Mapping[str, Any]) -> BaseException | None:
+        """Take the place of a run, which it gives back by `leave`. Returns the error of the author's function. Raises
+        Problem 429 if there is no place."""
+        workflow = run.workflow
+        try:
+            key = key_of_run(run, arguments)
+        except BaseException as error:  # SystemExit too: it ends the run, never the server
+            return error
+        mark = digest(self._secret, f"{workflow.name}\n{key}".encode(), "sha256")
+        if self.taken[mark] >= (workflow.max_concurrency or 1):
+            raise too_many(workflow)
+        self.taken[mark] += 1
+        scope = scope_of_key(workflow, key) if workflow.singleton else ""
+        self._holds[run.id] = Hold(scope, partial(self._free, mark, scope, run.id))
+        return None
+
+    def hold(self, run_id: str) -> Hold | None:
+        """The place of a run; None if its workflow needs none here."""
+        return self._holds.get(run_id)
+
+    def scope(self, run_id: str) -> str:
+        """What a run has to claim in the journal before it begins, "" for nothing."""
+        hold = self._holds.get(run_id)
+        return hold.scope if hold is not None else ""
+
+    def leave(self, run_id: str) -> None:
+        """The run has ended, or does not begin. It gives back its place, if it has one."""
+        hold = self._holds.pop(run_id, None)
+        if hold is not None:
+            hold.give_back()
+
+    def _free(self, mark: bytes, scope: str, run_id: str) -> None:
+        """The code of a run has ended. Its claim is released before the end of the run is written, which is queued
+        later."""
+        self.taken[mark] -= 1
+        if not self.taken[mark]:
+            del self.taken[mark]
+        if scope:
+            self._journal.write_soon(partial(free_singleton, scope=scope, run_id=run_id))
