@@ -36,6 +36,7 @@ from postern.journal.run import Run
 from postern.journal.schema import runs
 from postern.journal.signals import Arrival, Sent
 from postern.runs.room import Room
+from postern.runs.run_lines import RunLines
 from postern.runs.steps import Steps
 from postern.runs.threads import Threads
 from postern.triggers.read import arguments
@@ -98,6 +99,7 @@ class Host:
             self.seals,
             self._threads,
             self._has_ended,
+            RunLines(lambda run_id: self.engine.find(run_id), journal),
         )
         self.engine = engine = DurableEngine(self.url, new_id(), works, turns)
 

@@ -15,7 +15,8 @@ from postern.journal.audit_event import Kind
 from postern.journal.database.engine import check_database
 from postern.journal.journal import Journal
 from postern.journal.reading.readers import SERVER
-from postern.journal.retention import Retention
+from postern.journal.retention import BATCH, Retention, id_before
+from postern.journal.run_logs import delete_lone_lines
 from postern.journal.sessions import ends_of
 from postern.journal.storage import SUMS_SECONDS, Growth, Storage
 from postern.security.audit.log import Note
@@ -38,6 +39,9 @@ def journal_part(settings: Settings, deleted: Callable[[Mapping[str, int]], obje
     journal = Journal(settings.database_url, growth=growth, readable=readable)
     read_sums = partial(journal.read, caller=SERVER, seconds=SUMS_SECONDS)
     retention = Retention(journal.write, settings.retention_days, ends=ends_of(settings), deleted=deleted)
+    retention.also["run_logs"] = lambda before: journal.write(
+        partial(delete_lone_lines, before_id=id_before(before), limit=BATCH)
+    )
     storage = Storage(settings.database_url, growth, read_sums, journal.write, report=deleted)
 
     @asynccontextmanager

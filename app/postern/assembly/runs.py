@@ -21,10 +21,11 @@ from postern.journal.journal import Journal
 from postern.journal.run import Run, State
 from postern.journal.secured import url_shown
 from postern.journal.server_processes import BEAT_EVERY, ServerProcesses
-from postern.logs import write_later
+from postern.logs import BEGUN, author_log, taking, write_later
 from postern.redaction import without_secret_values
 from postern.runs.blocked_loop import BlockedLoop
 from postern.runs.executor import LEFT_BEHIND, SharedExecutor
+from postern.runs.run_lines import RunLines
 from postern.runs.runner import Runner, holder
 from postern.runs.steps import Steps
 from postern.runs.threads import Threads
@@ -37,7 +38,7 @@ Find = Callable[[str], Run | None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunsPart(Part):
     """Runs workflows. `requests` counts the outcomes of requests to triggers. `services`, `steps`, `calls`, `threads`,
-    `ended` and `processes` are for another engine beside the runner, which adds itself to `elsewhere`."""
+    `ended`, `processes` and `lines` are for another engine beside the runner, which adds itself to `elsewhere`."""
 
     runner: Runner
     requests: RequestCounts
@@ -48,6 +49,7 @@ class RunsPart(Part):
     ended: Callable[[Run], None]
     elsewhere: list["Elsewhere"]
     processes: ServerProcesses
+    lines: RunLines
 
 
 class Elsewhere(Protocol):
@@ -88,8 +90,9 @@ def runs_part(
     steps = Steps(note=journal.note_step, threads=of_steps, left=left, home=connections.home)
     calls = Calls(settings, triggers, connections.open, journal.note_call, left=left, home=connections.home)
     requests = RequestCounts(served=triggers)
-    services = Services(connections.secret, connections.of_run, log, steps.run, calls.call)
-    counted = _show_failures(requests, log) if for_author else _count_and_log(requests)
+    services = Services(connections.secret, connections.of_run, author_log("postern"), steps.run, calls.call)
+    lines = RunLines(find, journal)
+    counted = _show_failures(requests, lines, log) if for_author else _count_and_log(requests, lines)
     ended = counted if callers is None else _forgets_caller(callers, counted)
     runner = Runner(services, journal, ended, threads=threads, pages=pages)
     processes = _processes(journal, runner, beat_every)
@@ -108,7 +111,8 @@ def runs_part(
         ended=ended,
         elsewhere=elsewhere,
         processes=processes,
-        life=_life(find, blocked, closes, processes),
+        lines=lines,
+        life=_life(find, blocked, lines, closes, processes),
         tasks=(processes.run,),
         metrics=(
             _request_metrics(requests, runner),
@@ -121,15 +125,21 @@ def runs_part(
 
 
 def _life(
-    find: Find, blocked: BlockedLoop, closes: Iterable[Callable[[], object]], processes: ServerProcesses
+    find: Find,
+    blocked: BlockedLoop,
+    lines: RunLines,
+    closes: Iterable[Callable[[], object]],
+    processes: ServerProcesses,
 ) -> Callable[[], AbstractAsyncContextManager[None]]:
     """What runs need while the server runs. At its end they are closed in this order."""
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
         asyncio.get_running_loop().set_default_executor(SharedExecutor(lambda: _holder_of(find)))
+        lines.open()
         async with blocked.watching():
-            yield
+            with taking(lines.take):
+                yield
         for close in closes:
             close()
         with suppress(Problem):
@@ -192,11 +202,14 @@ def _forgets_caller(callers: Callers, ended: Callable[[Run], None]) -> Callable[
     return forgets
 
 
-def _count_and_log(requests: RequestCounts) -> Callable[[Run], None]:
+def _count_and_log(requests: RequestCounts, lines: RunLines) -> Callable[[Run], None]:
     """A function that is called with each ended run. It counts the run, and logs one line unless the run is recorded
-    and succeeded."""
+    and succeeded. What its code said is written."""
+    waiting = lines.waiting
 
     def ended(run: Run) -> None:
+        if waiting or BEGUN:
+            lines.ended(run)
         requests.ran(run)
         if run.workflow.stateless or run.outcome.state is not State.SUCCEEDED:
             write_later("run-ended", run.ended_at, run.line())
@@ -204,11 +217,12 @@ def _count_and_log(requests: RequestCounts) -> Callable[[Run], None]:
     return ended
 
 
-def _show_failures(requests: RequestCounts, log: FilteringBoundLogger) -> Callable[[Run], None]:
+def _show_failures(requests: RequestCounts, lines: RunLines, log: FilteringBoundLogger) -> Callable[[Run], None]:
     """The same for the author on a laptop: an exception of a workflow is logged with its message, its traceback and
     the request that caused it. Requests have lines of their own there."""
 
     def ended(run: Run) -> None:
+        lines.ended(run)
         requests.ran(run)
         outcome = run.outcome
         if outcome.error_traceback:

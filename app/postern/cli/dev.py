@@ -19,7 +19,7 @@ from postern.cli.workspace import (
     local_settings,
 )
 from postern.local_tenant import LocalTenant, serve
-from postern.logs import configure_logs, log_format
+from postern.logs import configure_logs, log_format, run_streams
 from postern.settings import load_settings
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def dev(host: Host = None, port: Port = None) -> None:
     err.print("Starting the local tenant …", style="dim")
     place = server_config(None, host=given.host, port=given.port)
     tenant = LocalTenant.open(STATE_FOLDER, given.people)
-    with serve(tenant) as local, _bound(place) as listener:
+    with serve(tenant) as local, _bound(place) as listener, run_streams():
         export_local_credential(local)
         options = callers(local)
 

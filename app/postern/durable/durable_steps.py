@@ -144,7 +144,10 @@ class DurableSteps:
             execution.under_way -= 1
         if execution.left:  # the server process ends: what has ended is kept, and nothing begins
             raise Left(execution.run_id)
-        return number, made[0] if made else await self._opened(execution, column, text)
+        if made:
+            return number, made[0]
+        execution.lines.again(execution.run_id)
+        return number, await self._opened(execution, column, text)
 
     async def _fenced(self, execution: Execution, column: str, body: Body, made: list[str], number: int) -> str:
         """Call the body if this execution may. What it returned is kept in `made`: it is not called again if it cannot
@@ -153,6 +156,7 @@ class DurableSteps:
         try:
             if not made:
                 await self._check(execution)
+                execution.lines.fresh(execution.run_id)
                 made.append(await body(number))
             kept, version = await self._seals.seal(execution.run_id, column, made[0])
         except Exception as error:

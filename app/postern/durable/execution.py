@@ -14,6 +14,7 @@ from postern.durable.payload import Payload
 from postern.journal.durable_runs import Hold, Reason
 from postern.journal.run import Run
 from postern.runs.deadlines import Deadlines
+from postern.runs.run_lines import RunLines
 
 log = structlog.get_logger("postern.durable")
 
@@ -30,6 +31,7 @@ class Execution:
     run: Run
     checkpoints: Checkpoints
     task: "asyncio.Task[object]"
+    lines: RunLines
     left: bool = False
     park: Reason | None = None
     cancelled: bool = False

@@ -54,7 +54,7 @@ log = structlog.get_logger("postern.journal")
 
 class Journal:
     """Records of runs in the database at `url`. It belongs to one event loop, between `open` and `aclose`. `readable`:
-    the database has the tables of this program already, so reads need not wait for the writer, which migrates them."""
+    the database has this program's tables already, so reads need not wait for the writer, which migrates them."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Journal:
         self._patience = patience
         self._readable = readable
         self._queue = Queue()
-        self._growth = growth or Growth()
+        self.growth = growth or Growth()
         self._timer: asyncio.TimerHandle | None = None
         self._scheduled = False
         self._sent: Sent | None = None
@@ -107,7 +107,7 @@ class Journal:
             self._opened.result()
 
     async def opened(self, seconds: float | None = None) -> None:
-        """Wait until the writer has reported whether it could open the database, for at most so many `seconds`."""
+        """Wait until the writer has reported on opening the database, for at most so many `seconds`."""
         if self._is_opening:
             await asyncio.wait([cast("asyncio.Future[None]", self._opened)], timeout=seconds)
 
@@ -125,8 +125,7 @@ class Journal:
         await self._readers.aclose(self._patience)
 
     def abandon(self) -> None:
-        """Disconnect from the writer at once, when the event loop is about to end. A batch that was sent is still
-        written."""
+        """Disconnect from the writer at once, as the event loop is about to end. It writes the batch that it has."""
         if self._timer is not None:
             self._timer.cancel()
         self._writer.abandon()
@@ -147,8 +146,8 @@ class Journal:
             raise unavailable()
 
     def end(self, run: Run, along: Callable[[Connection], object] | None = None) -> "asyncio.Future[Any]":
-        """Queue a run that has ended, and an operation for its transaction. The future is done, with the operation's
-        result, when the run is on disk. If it raises Problem `journal-unavailable`, the run is still written later."""
+        """Queue a run that has ended, and an operation for its transaction. The future has its result when both are on
+        disk. If it raises Problem `journal-unavailable`, the run is still written later."""
         loop = self._loop
         if loop is None:
             raise RuntimeError("the journal is not open")
@@ -156,7 +155,7 @@ class Journal:
         operation = None if along is None else Operation(pickle.dumps(along), None, None, waiter=future)
         size = self._queue.end(run, future, operation)
         if along is not None or run.caller.kind == ANONYMOUS:
-            self._growth.add(size, keyed=along is not None, anonymous=run.caller.kind == ANONYMOUS)
+            self.growth.add(size, keyed=along is not None, anonymous=run.caller.kind == ANONYMOUS)
         if not self.available:
             future.set_exception(unavailable())
         if self._sent is None and not self._scheduled:
@@ -173,19 +172,21 @@ class Journal:
         self._queue.calls.append((run_id, call))
 
     @property
+    def crowded(self) -> bool:
+        """Whether so much waits that what can be left out is left out."""
+        return self._queue.bytes > CROWDED_BYTES
+
+    @property
     def queued(self) -> int:
         """How many runs wait to be written, or are being written."""
         return len(self._queue) + (len(self._sent.ids) if self._sent else 0)
 
     # Everything else
 
-    async def write(
-        self, operation: Callable[[Connection], T], undo: Callable[[Connection], object] | None = None
-    ) -> T:
-        """The result of `operation`, committed with the next batch. It runs in the writer's process, so it must be a
-        function of a module, with its arguments as `functools.partial`. It may run again after a lost connection, so it
-        must be idempotent. `undo` runs if it was committed after its caller got an error. Raises Problem
-        `journal-unavailable`."""
+    async def write(self, operation: Callable[[Connection], T], undo: Callable[[Connection], Any] | None = None) -> T:
+        """The result of `operation`, committed with the next batch: a function of a module, with its arguments as
+        `functools.partial`, in the writer's process. It may run again after a lost connection. `undo` runs if it was
+        committed after its caller got an error. Raises Problem `journal-unavailable`."""
         loop = self._loop
         if loop is None or not self.available:
             raise unavailable()
@@ -198,7 +199,7 @@ class Journal:
         return result
 
     def write_soon(self, operation: Callable[[Connection], object]) -> None:
-        """Run `operation` with one of the next batches. Nothing waits for it; a failure is logged."""
+        """Run `operation` with one of the next batches. A failure is logged."""
         self._queue.operate(Operation(pickle.dumps(operation), None, None))
 
     async def read(
@@ -272,8 +273,7 @@ class Journal:
         return self._opened is not None and not self._opened.done()
 
     def _troubled(self, cause: Cause, attempt: int) -> None:
-        """The writer failed, and tries again. What the database refuses twice, or cannot even be opened, is not waited
-        for by those whose runs could not be recorded meanwhile."""
+        """The writer failed, and tries again. Nobody waits for what the database refuses twice, or could not open."""
         if attempt == 1 or attempt % REPORT_EVERY == 0:
             waits = {"waits": WAITS} if self._is_opening else {}
             log.warning("journal-write-failed", attempt=attempt, **cause.fields(), **waits)
@@ -283,8 +283,8 @@ class Journal:
             self._stop_recording(cause)
 
     def _stop_recording(self, cause: Cause | None = None, *, opened: bool = True) -> None:
-        """Nothing can be recorded now: no run starts, and those who wait get an error. The batch is kept. `opened`: the
-        first writer has reported, or will not. A slow start is no error."""
+        """Nothing can be recorded now: no run starts, and those who wait get an error. The batch is kept. `opened` says
+        that the first writer has reported, or will not."""
         if self.available:
             write = log.error if opened else log.warning
             write("journal-unavailable", waiting=self.queued, **(cause.fields() if cause else {}))
@@ -327,8 +327,7 @@ class Journal:
             self._opened.set_result(None)
 
     def _writer_gone(self, gone: Gone) -> None:
-        """Another writer will replace it, and get the batch that was not acknowledged. A batch that several died of is
-        dropped. One that was never sent is kept: without a writer nothing can be recorded."""
+        """Another writer will replace it, and get the batch that was not acknowledged, unless several died of it."""
         if not gone.had_opened:
             self._stop_recording()
             return
@@ -346,5 +345,5 @@ class Journal:
 
 
 def unavailable(reason: str = "") -> Problem:
-    """The problem for a journal that cannot record or read now."""
+    """The problem of a journal that cannot record or read now."""
     return problem("journal-unavailable", headers={"Retry-After": "2"}, reason=reason)

@@ -4,6 +4,7 @@ from sqlalchemy import Column, Double, Index, Integer, PrimaryKeyConstraint, Tab
 
 from postern.journal.durable_tables import approvals, durable_runs, signals
 from postern.journal.metadata import metadata
+from postern.journal.run_log_table import run_logs
 from postern.journal.security_tables import (
     audit_chains,
     audit_checkpoints,
@@ -32,6 +33,7 @@ __all__ = [
     "nodes",
     "refusals",
     "revocations",
+    "run_logs",
     "runs",
     "sessions",
     "signals",
