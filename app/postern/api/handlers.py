@@ -93,7 +93,7 @@ class Handlers:
         no_parameters(request.scope["query_string"])
         found = await self.read(partial(run_log, run_id=seen.record.id), seen.holder)
         self.actions.note_view(seen)
-        return json_reply(200, log_json(found))
+        return json_reply(200, log_json(seen.record.state, found))
 
     async def result(self, request: Request) -> Answer:
         """The workflow's own reply, once there is one; with `Prefer: wait=N` as soon as there is one, within so many

@@ -4,10 +4,11 @@ from pydantic_core import to_json
 
 from postern.api.representation import when
 from postern.journal.reading.run_logs import RunLog
+from postern.journal.run import State
 
 
-def log_json(log: RunLog) -> bytes:
-    """The log of a run. `count` is of all lines that its code said, also of those that are not kept."""
+def log_json(state: State, log: RunLog) -> bytes:
+    """The log of a run in this state. `count` is of all lines that its code said, also of those that are not kept."""
     lines = [
         {
             "at": when(line.at),
@@ -19,4 +20,5 @@ def log_json(log: RunLog) -> bytes:
         }
         for attempt, line in log.lines
     ]
-    return to_json({"lines": lines, "count": log.count, "left_out": log.left_out, "secured": log.secured})
+    counts = {"count": log.count, "left_out": log.left_out, "secured": log.secured}
+    return to_json({"state": state.value, "lines": lines, **counts})

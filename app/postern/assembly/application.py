@@ -31,6 +31,7 @@ from postern.assembly.takeovers import beat_every
 from postern.assembly.telemetry import telemetry_part
 from postern.console.services import LocalCaller
 from postern.logs import configure_logs, divide_streams, log_format
+from postern.runs.breakpoints import refuse_breakpoints
 from postern.settings import Settings, load_settings
 from postern.settings.console import missing_for_console
 from postern.settings.role import Role
@@ -160,6 +161,7 @@ def create_app_from_environment(role: Role = Role.ALL) -> Application:
     settings = load_settings()
     configure_logs(log_format(settings.log_format))
     divide_streams()
+    refuse_breakpoints()
     return create_app(settings, role=role)
 
 

@@ -233,6 +233,7 @@ def _show_failures(requests: RequestCounts, lines: RunLines, log: FilteringBound
                 run_id=run.id,
                 method=run.request.method,
                 url=url_shown(run.workflow, run.request.path),
+                caller=run.caller.name or run.caller.kind,
                 error=f"{outcome.error_type}: {message}" if message else outcome.error_type,
                 exception=without_secret_values(outcome.error_traceback),
             )

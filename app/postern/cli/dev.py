@@ -20,6 +20,7 @@ from postern.cli.workspace import (
 )
 from postern.local_tenant import LocalTenant, serve
 from postern.logs import configure_logs, log_format, run_streams
+from postern.runs.breakpoints import use_breakpoints
 from postern.settings import load_settings
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def dev(host: Host = None, port: Port = None) -> None:
             2,
         )
     configure_logs(log_format(given.log_format))
+    use_breakpoints()
     try_folder(given.workflows)  # before the local tenant has threads
     err.print("Starting the local tenant …", style="dim")
     place = server_config(None, host=given.host, port=given.port)
