@@ -91,6 +91,8 @@ class Host:
         """Start an engine: a new server process."""
         held, workers, most = self._options
         turns, journal = Turns(workers), self.journal
+        self.lines = lines = RunLines(lambda run_id: self.engine.find(run_id), journal)
+        lines.open()
         works = Works(
             journal.read,
             journal.write,
@@ -99,7 +101,7 @@ class Host:
             self.seals,
             self._threads,
             self._has_ended,
-            RunLines(lambda run_id: self.engine.find(run_id), journal),
+            lines,
         )
         self.engine = engine = DurableEngine(self.url, new_id(), works, turns)
 
@@ -254,6 +256,7 @@ class Host:
     # What the engine works with
 
     def _has_ended(self, run: Run) -> None:
+        self.lines.ended(run)
         self.ended[run.id] = run
         self._something.set()
 

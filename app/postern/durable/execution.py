@@ -48,6 +48,9 @@ class Execution:
     deadlines: Deadlines | None = None
     _rest: float | None = None
 
+    def __post_init__(self) -> None:
+        self.lines.begins(self.run_id, self.hold.attempt)
+
     @property
     def run_id(self) -> str:
         """The id of the run."""

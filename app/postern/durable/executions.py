@@ -198,9 +198,8 @@ class Executions:
         run.resubmitted_by, run.trace_id = payload.resubmitted_by, payload.trace_id
         if (task := asyncio.current_task()) is None:
             raise RuntimeError("an execution needs a task")
-        hold, lines = Hold(run.id, self._node, claimed.attempt), self._works.lines
-        execution = Execution(hold, payload, run, checkpoints, task, lines)
-        lines.begins(run.id, claimed.attempt)
+        hold = Hold(run.id, self._node, claimed.attempt)
+        execution = Execution(hold, payload, run, checkpoints, task, self._works.lines)
         execution.deadlines = self._deadlines
         if (older := self.here.get(run.id)) is not None:
             older.leave()
@@ -286,6 +285,7 @@ class Executions:
         execution was left meanwhile. One whose code was `abandoned` is left, and has its outcome all the same."""
         run = execution.run
         run.outcome, run.ended_at = outcome, self._now()
+        execution.lines.ended(run)
         reply = await reply_of(execution, self._works.seals)
         ending = partial(
             record_outcome, facts=facts(run), hold=execution.hold, failed_step=execution.failed_step, reply=reply
