@@ -170,6 +170,19 @@ def test_of_a_secured_workflow_lines_are_only_counted(heard: Heard):
     assert (HIDDEN in everything) is (heard.out.getvalue() != "")
 
 
+def test_what_validators_of_a_secured_workflow_say_is_nowhere(heard: Heard):
+    """Their run has not begun: there is none to count the lines for."""
+
+    def validates() -> None:
+        SECURED.set(True)
+        print(SECRET)
+        logging.getLogger("of an author").warning(SECRET)
+
+    with heard.streams():
+        copy_context().run(validates)
+    assert (heard.out.getvalue(), heard.log.text, heard.kept) == ("", "", [])
+
+
 def test_log_lines_of_authors_are_kept_from_level_info_on_with_their_level_and_logger(heard: Heard):
     mine = logging.getLogger("of.an.author")
     mine.setLevel(logging.DEBUG)

@@ -60,7 +60,7 @@ class _Lines:
 
     __slots__ = ("name", "of_author")
 
-    def __init__(self, name: str = "", *, of_author: bool = False) -> None:
+    def __init__(self, name: str = "", of_author: bool = False) -> None:
         self.name = name
         self.of_author = of_author
 
@@ -137,8 +137,8 @@ class _Bridge(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         run = RUN.get()
-        if run is not None and SECURED.get():
-            if record.levelno >= logging.INFO:
+        if SECURED.get():
+            if run is not None and record.levelno >= logging.INFO:
                 hide(run[0], 1)
             return
         try:
@@ -200,7 +200,7 @@ def copy_logs(copy: Callable[[bytes], None] | None) -> None:
 
 def author_log(name: str) -> Any:
     """A structured log for the code of authors: its lines are kept with the run."""
-    return structlog.wrap_logger(_Lines(name, of_author=True))
+    return structlog.get_logger(name, True)
 
 
 def log_printed(run_id: str, source: Source, text: str) -> None:

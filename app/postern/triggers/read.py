@@ -21,6 +21,7 @@ from postern.elements import has_more_elements
 from postern.errors import Problem, problem
 from postern.journal.secured import kept_type
 from postern.media_types import is_json, is_plain, is_utf8
+from postern.trace import SECURED
 from postern.triggers.exchange import Exchange
 from postern.triggers.json_body import not_json, read_typed, read_untyped
 
@@ -97,12 +98,25 @@ def arguments(
     Raises Problem 400, 413 and 415. Raises Problem 500 if an author's validator raises an exception that validators may
     not raise. That is its cause, for `postern dev` alone: its message may hold what was sent."""
     try:
+        if workflow.secure_inputs or workflow.secure_outputs:
+            return _unheard(workflow, body, content_type, path_parameters)
         return _fitted(workflow, body, content_type, path_parameters)
     except Problem:
         raise
     except BaseException as error:  # SystemExit too: it ends the request, never the server
         reason = f"{kept_type(error, secured=workflow.secures)} in a validator of the workflow"
         raise problem("workflow-failed", reason=reason) from error
+
+
+def _unheard(
+    workflow: Workflow, body: bytes, content_type: bytes | None, path_parameters: Mapping[str, str]
+) -> dict[str, Any]:
+    """The same for a secured workflow: what its validators print and log is not written anywhere."""
+    before = SECURED.set(True)
+    try:
+        return _fitted(workflow, body, content_type, path_parameters)
+    finally:
+        SECURED.reset(before)
 
 
 def is_left_out(workflow: Workflow, given: Mapping[str, Any]) -> bool:
