@@ -14,6 +14,7 @@ from postern.access import ANYONE
 from postern.journal.run import Run
 from postern.journal.run_logs import MOST_LINES, Lines, add_lines
 from postern.journal.storage import Growth
+from postern.journal.writing.queue import CROWDED_BYTES, Queue
 from postern.logs import Said, Source
 from postern.runs import run_lines
 from postern.runs.run_lines import MOST_OF_A_LINE, RunLines
@@ -26,7 +27,7 @@ class Journal:
 
     def __init__(self) -> None:
         self.growth = Growth()
-        self.crowded = False
+        self.queue = Queue()
         self.written: list[Lines] = []
 
     def write_soon(self, operation: Callable[[Connection], object]) -> None:
@@ -144,7 +145,7 @@ async def test_a_stateless_run_and_one_of_another_process_keep_nothing(here: Her
 
 async def test_while_the_journal_is_crowded_lines_are_only_counted(here: Here):
     run = here.begin()
-    here.journal.crowded = True
+    here.journal.queue.bytes = CROWDED_BYTES + 1
     here.say("a\nb")
     here.end(run)
     assert [(each.kept, each.left_out) for each in here.journal.written] == [((), 2)]

@@ -46,6 +46,7 @@ def engine_part(base: Foundation, runs: RunsPart, pages: str, *, executes: bool)
         runs.lines,
         pages,
         runs.processes.beat_age,
+        journal.quiet,
     )
     engine = DurableEngine(settings.database_url, journal.node, works, turns)
     waits = Waits(journal.write, turns)

@@ -75,7 +75,7 @@ class Journal:
         self.dialect = self._readers.dialect
         self._patience = patience
         self._readable = readable
-        self._queue = Queue()
+        self.queue = Queue()
         self.growth = growth or Growth()
         self._timer: asyncio.TimerHandle | None = None
         self._scheduled = False
@@ -114,7 +114,7 @@ class Journal:
     async def aclose(self) -> None:
         """Write what is queued, for as long as a reply would wait, and close the database."""
         until = monotonic() + self._patience
-        while (self._sent or self._queue or self._queue.begun) and monotonic() < until:
+        while (self._sent or self.queue or self.queue.begun) and monotonic() < until:
             if self._sent is None:
                 self._submit(begun=True)
             await asyncio.sleep(0.005)
@@ -134,7 +134,7 @@ class Journal:
 
     def begin(self, run: Run) -> None:
         """Register a run that starts. Raises Problem `journal-unavailable` if it cannot be recorded."""
-        queue = self._queue
+        queue = self.queue
         if not self.available or len(queue.ended) > CROWDED or queue.bytes > CROWDED_BYTES:
             self.admit(run)
         queue.begun[run.id] = run
@@ -142,7 +142,7 @@ class Journal:
     def admit(self, run: Run) -> None:
         """Raise Problem `journal-unavailable` if this run cannot be recorded now, or if its caller has a full share of
         the queue."""
-        if not self.available or not self._queue.has_room(run):
+        if not self.available or not self.queue.has_room(run):
             raise unavailable()
 
     def end(self, run: Run, along: Callable[[Connection], object] | None = None) -> "asyncio.Future[Any]":
@@ -153,7 +153,7 @@ class Journal:
             raise RuntimeError("the journal is not open")
         future = loop.create_future()
         operation = None if along is None else Operation(pickle.dumps(along), None, None, waiter=future)
-        size = self._queue.end(run, future, operation)
+        size = self.queue.end(run, future, operation)
         if along is not None or run.caller.kind == ANONYMOUS:
             self.growth.add(size, keyed=along is not None, anonymous=run.caller.kind == ANONYMOUS)
         if not self.available:
@@ -165,21 +165,16 @@ class Journal:
 
     def note_step(self, run_id: str, step: Step) -> None:
         """Record a step that has ended, with the next batch."""
-        self._queue.steps.append((run_id, step))
+        self.queue.steps.append((run_id, step))
 
     def note_call(self, run_id: str, call: Call) -> None:
         """Record a call that has ended, with the next batch."""
-        self._queue.calls.append((run_id, call))
-
-    @property
-    def crowded(self) -> bool:
-        """Whether so much waits that what can be left out is left out."""
-        return self._queue.bytes > CROWDED_BYTES
+        self.queue.calls.append((run_id, call))
 
     @property
     def queued(self) -> int:
         """How many runs wait to be written, or are being written."""
-        return len(self._queue) + (len(self._sent.ids) if self._sent else 0)
+        return len(self.queue) + (len(self._sent.ids) if self._sent else 0)
 
     # Everything else
 
@@ -191,7 +186,7 @@ class Journal:
         if loop is None or not self.available:
             raise unavailable()
         future = loop.create_future()
-        self._queue.operate(Operation(pickle.dumps(operation), future, undo))
+        self.queue.operate(Operation(pickle.dumps(operation), future, undo))
         if self._sent is None and not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._submit)
@@ -200,7 +195,11 @@ class Journal:
 
     def write_soon(self, operation: Callable[[Connection], object]) -> None:
         """Run `operation` with one of the next batches. A failure is logged."""
-        self._queue.operate(Operation(pickle.dumps(operation), None, None))
+        self.queue.operate(Operation(pickle.dumps(operation), None, None))
+
+    async def quiet(self, patience: float) -> None:
+        """Wait for a moment in which no query runs; see `Readers.quiet`."""
+        await self._readers.quiet(patience)
 
     async def read(
         self, query: Callable[[Connection], T], caller: Holder | None = None, seconds: float = READ_SECONDS
@@ -233,14 +232,14 @@ class Journal:
             self._waited += passed
             if self.available and self._waited > (START_SECONDS if self._is_opening else self._patience):
                 self._stop_recording(SLOW_START if self._is_opening else None, opened=not self._is_opening)
-        elif (queue := self._queue).begun or queue.steps or queue.calls or queue:
+        elif (queue := self.queue).begun or queue.steps or queue.calls or queue:
             self._submit(begun=True)
 
     def _submit(self, *, begun: bool = False) -> None:
         self._scheduled = False
         if self._sent is not None or self._loop is None:
             return
-        taken = self._queue.take(begun=begun)
+        taken = self.queue.take(begun=begun)
         if taken is None:
             return
         data = frame(Work(taken.runs, taken.steps, [each.pickled for each in taken.operations], taken.calls))
@@ -301,8 +300,8 @@ class Journal:
         self.batches.sizes.observe(len(sent.ids) + len(sent.operations))
         seconds = monotonic() - self._sent_at
         self.batches.seconds.observe(seconds)
-        self._queue.committed(sent.large_bytes, seconds)
-        if self._queue:
+        self.queue.committed(sent.large_bytes, seconds)
+        if self.queue:
             self._submit()  # first, so that the writer does not wait
         if not self.available:
             log.info("journal-available")
@@ -337,7 +336,7 @@ class Journal:
     def _give_up(self) -> None:
         """Fail all waiting callers, because nothing can be recorded now. Operations without a caller stay queued."""
         sent = self._sent
-        waiters, operations = self._queue.abandoned()
+        waiters, operations = self.queue.abandoned()
         for waiter in (each for each in [*(sent.waiters if sent else ()), *waiters] if not each.done()):
             waiter.set_exception(unavailable())
         for operation in [*(sent.operations if sent else ()), *operations]:

@@ -14,6 +14,7 @@ from postern.journal.run import Run
 from postern.journal.run_logs import Lines, LogLine, add_lines, fitting, size_of
 from postern.journal.shares import ANONYMOUS
 from postern.journal.storage import Growth
+from postern.journal.writing.queue import Queue
 from postern.logs import BEGUN, Said, finish_lines
 
 MOST_OF_A_LINE = 4096
@@ -26,10 +27,7 @@ class Writes(Protocol):
     """The journal, as lines need it."""
 
     growth: Growth
-
-    @property
-    def crowded(self) -> bool:
-        """Whether so much waits that lines are left out."""
+    queue: Queue
 
     def write_soon(self, operation: Callable[[Connection], object]) -> None:
         """Write it with one of the next batches."""
@@ -161,7 +159,7 @@ class RunLines:
             number, collected.number = collected.number, collected.number + 1
         if not (kept or left_out or secured):
             return
-        if self._journal.crowded:
+        if self._journal.queue.crowded:
             kept, left_out = (), left_out + len(kept)
         anonymous = run is not None and run.caller.kind == ANONYMOUS
         lines = Lines(
