@@ -115,8 +115,9 @@ class RunLines:
 
     def again(self, run_id: str) -> None:
         """A checkpoint was read: its run has said before what it said up to here."""
-        if (collected := self.waiting.get(run_id)) is not None and collected.replays:
-            collected.drop()
+        with self._lock:
+            if (collected := self.waiting.get(run_id)) is not None and collected.replays:
+                collected.drop()
 
     def fresh(self, run_id: str) -> None:
         """A checkpoint is made: from here on the run says what it has not said before."""
