@@ -35,9 +35,13 @@ REQUEST, SAME = StartedBy.REQUEST, StartedBy.SAME_AGAIN
         (Caller("user", "", ""), REQUEST, False, "", NOBODY),
         (Caller("user", f"{LISA}/x", TENANT), REQUEST, False, "", NOBODY),
         (Caller("device", LISA, TENANT), REQUEST, False, "", NOBODY),  # type: ignore[arg-type]
-        (PERSON, "schedule", False, "", NOBODY),
-        (PERSON, "on-failure", False, "", NOBODY),
-        (PERSON, "finding", False, "", NOBODY),
+        (PERSON, StartedBy.SCHEDULE, False, "", "schedule"),
+        (PERSON, StartedBy.FAILURE, False, "", "on-failure"),
+        (PERSON, StartedBy.FINDING, False, "", "finding"),
+        (Caller("schedule"), StartedBy.SCHEDULE, False, "", "schedule"),
+        (Caller("failure"), StartedBy.FAILURE, False, "", "on-failure"),
+        (Caller("finding"), StartedBy.FINDING, False, "", "finding"),
+        (Caller("schedule"), REQUEST, False, "", "schedule"),
     ],
 )
 def test_only_a_person_s_own_request_acts_for_that_person(

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postern.access import KINDS
 from postern.api.list_query import PageQuery, no_parameters, refusal_page, run_page
 from postern.errors import Problem
 from postern.journal.reading.cursor import sealed
@@ -27,6 +28,7 @@ def errors(query: bytes) -> dict[str, str]:
         (b"workflow=book-room&state=TimedOut", RunFilter(workflow="book-room", state=State.TIMED_OUT)),
         (b"caller=anonymous", RunFilter(caller=ANONYMOUS)),
         (f"caller={ADA.upper()}".encode(), RunFilter(caller=ADA)),
+        *((f"kind={kind}".encode(), RunFilter(kind=kind)) for kind in KINDS),
         (f"parent={id_number(1)}".encode(), RunFilter(parent=id_number(1))),
         (b"text=100%25+%C3%A9", RunFilter(text="100% é")),
         (b"since=2026-01-01T12:00:00Z&until=2026-01-01T12:00:00Z", RunFilter(since=NOON, until=NOON)),
@@ -50,6 +52,8 @@ def test_a_page_may_be_of_another_size_and_begin_at_a_cursor():
         (b"state=", "state"),
         (b"state=succeeded", "state"),
         (b"caller=ada@tenant.example", "caller"),
+        (b"kind=timer", "kind"),
+        (b"kind=", "kind"),
         (b"parent=1", "parent"),
         (b"workflow=", "workflow"),
         (b"text=", "text"),

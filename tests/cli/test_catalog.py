@@ -1,6 +1,7 @@
 """`postern list`, `check` and `new`."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,27 @@ def test_list_shows_method_url_and_access_of_each_workflow(postern: Postern):
     assert rows[3] == ["hello", "POST", "https://flows.example/triggers/hello", "anonymous", "(open", "to", "anyone)"]
 
 
+def test_list_and_check_show_the_next_times_of_schedules(postern: Postern, folder: Path):
+    code = """
+from postern import Context, workflow
+
+@workflow(schedule="0 12 29 FEB *", timezone="Asia/Tokyo", missed="once", on_failure="hello")
+async def leap_day(ctx: Context) -> None:
+    ...
+"""
+    (folder / "workflows" / "leap_day.py").write_text(code, encoding="utf-8")
+    for shown in (postern("list").stdout, postern("check").stderr):
+        [line] = [line for line in shown.splitlines() if line.startswith("leap-day") and "FEB" in line]
+        assert "0 12 29 FEB * Asia/Tokyo" in " ".join(line.split())
+        assert re.findall(r"20\d\d-(\d\d-\d\d \d\d:\d\d JST)", shown) == ["02-29 12:00 JST"] * 3
+    [found] = [each for each in json.loads(postern("list", "--json").stdout)["workflows"] if each["name"] == "leap-day"]
+    assert (found["on_failure"], found["schedule"]["timezone"], len(found["schedule"]["next"])) == (
+        "hello",
+        "Asia/Tokyo",
+        3,
+    )
+
+
 def test_check_says_what_the_console_lacks(postern: Postern):
     """With the local tenant nothing is missing."""
     assert "console" not in postern("check").stderr
@@ -87,6 +109,8 @@ def test_list_as_json_has_a_shape_for_programs(postern: Postern, folder: Path):
         "networks": [],
         "origins": [],
         "description": "Run the payroll of the month.",
+        "schedule": None,
+        "on_failure": None,
         "connections": {"names": [], "declared": False},
         "secrets": {"names": [], "declared": False},
         "file": str(folder / "workflows" / "payroll.py"),

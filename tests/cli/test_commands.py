@@ -12,7 +12,7 @@ from tests.cli.test_catalog import REAL
 COMMANDS = [
     *("access", "approvals", "audit", "call", "check", "connections", "database", "dev", "doctor", "explain", "export"),
     "findings",
-    *("health", "link", "list", "new", "refusals", "revoke", "runs", "secrets", "serve", "token"),
+    *("health", "link", "list", "new", "refusals", "revoke", "runs", "secrets", "serve", "test", "token"),
 ]
 OF_AUDIT = ["export", "key", "list", "verify"]
 OF_RUNS = ["cancel", "follow", "list", "logs", "resubmit", "resume", "show", "signal"]

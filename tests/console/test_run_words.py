@@ -90,6 +90,9 @@ def test_an_error_is_one_line_in_a_list(fields: dict[str, Any], private: bool, l
         ({"caller_kind": "user", "object_id": ADA}, ADA),
         ({"caller_kind": "application", "client_id": "c"}, "c"),
         ({"caller_kind": "application"}, "application"),
+        ({"caller_kind": "schedule", "caller_name": "schedule 0 7 * * * UTC"}, "schedule 0 7 * * * UTC"),
+        ({"caller_kind": "failure", "caller_name": "failure of nightly"}, "failure of nightly"),
+        ({"caller_kind": "finding"}, "a finding"),
     ],
 )
 def test_a_caller_is_a_name_or_an_id(fields: dict[str, Any], said: str):

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,17 @@ def test_the_networks_and_origins_of_a_workflow_are_shown_as_options():
     assert (shown["Networks"], shown["Pages of other origins"]) == ("10.0.0.0/8, 2001:db8::/32", "https://app.example")
     shown = dict(workflow_page(Trigger(anywhere, OPEN, Path("door.py"))).options)
     assert (shown.get("Networks"), shown["Pages of other origins"]) == (None, "any")
+
+
+def test_the_next_times_of_a_schedule_are_shown_as_options():
+    @workflow(schedule="0 7 * * MON-FRI", timezone="Europe/Madrid", missed="once", on_failure="notify-me")
+    async def report(ctx: Context) -> None: ...
+
+    now = datetime(2027, 3, 26, 12, tzinfo=UTC).timestamp()  # a Friday
+    shown = dict(workflow_page(Trigger(report, OPEN, Path("report.py")), now).options)
+    assert shown["Schedule"] == "0 7 * * MON-FRI in Europe/Madrid, missed times start one run"
+    assert shown["Next times"] == "2027-03-29 07:00 CEST, 2027-03-30 07:00 CEST, 2027-03-31 07:00 CEST"
+    assert shown["After a failure"] == "notify-me is started"
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from sqlalchemy import Engine, select
 
 from postern.access import Caller
 from postern.ids import id_at
+from postern.journal.consequences import is_consequence
 from postern.journal.finding import MOST_NOTED, Evidence, Finding, FindingKind, FindingState, Sighting, Who
 from postern.journal.findings import (
     KEPT_DAYS,
     claim_alert,
     count_new,
     find,
-    is_of_alert,
     mark,
     record,
     to_alert,
@@ -133,8 +133,8 @@ def test_a_run_that_an_alert_called_is_known_by_its_parents(engine: Engine):
     called = [("child", "alert"), ("grandchild", "child"), ("other", "gone")]
     add(engine, runs, *(run_row(run_id, parent_run_id=parent) for run_id, parent in called))
     with engine.begin() as connection:
-        assert is_of_alert(connection, ["other", "grandchild"])
-        assert not is_of_alert(connection, ["other", "unknown"])
+        assert is_consequence(connection, ["other", "grandchild"])
+        assert not is_consequence(connection, ["other", "unknown"])
 
 
 def test_old_findings_and_too_many_are_deleted_the_oldest_first(engine: Engine):

@@ -107,6 +107,9 @@ NEWER = [
     (RunFilter(text="nowhere"), 0, 0),
     (RunFilter(since=NOON + 5), 0, 2),
     (RunFilter(parent=RUN), 0, 1),
+    (RunFilter(kind="schedule"), 0, 0),
+    (RunFilter(kind="user"), 0, 2),
+    (RunFilter(kind="anonymous"), 4, 1),
 ]
 
 

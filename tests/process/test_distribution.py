@@ -93,6 +93,8 @@ def test_the_wheel_works_in_a_folder_with_an_app_of_its_own(installed: Path, tmp
 
     assert version("postern-workflows") in run("--version")
     assert "Wrote workflows/hello.py" in run("new", "hello")
+    assert "Wrote tests/test_hello.py" in run("new", "test", "hello")
+    assert "2 passed" in run("test", "--", "-p", "no:xdist")
     log = tmp_path / "dev.log"
     with log.open("w") as output:
         server = subprocess.Popen([postern, "dev"], cwd=tmp_path, env=environ, stdout=output, stderr=output)

@@ -1,6 +1,6 @@
 """Access to triggers: the three access modes, their policies, the Caller, and the decision. Pure."""
 
-from postern.access.caller import ANYONE, GUID, Caller
+from postern.access.caller import ANYONE, BY_SERVER, GUID, KINDS, Caller
 from postern.access.check import Check, Refused
 from postern.access.decision import admit, checks
 from postern.access.modes import (
@@ -22,7 +22,9 @@ from postern.access.senders import github, hmac_header, slack, stripe
 
 __all__ = [
     "ANYONE",
+    "BY_SERVER",
     "GUID",
+    "KINDS",
     "OPEN",
     "REVOKED",
     "Access",

@@ -3,7 +3,12 @@
 import re
 from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
+
+CallerKind = Literal["anonymous", "user", "application", "schedule", "failure", "finding"]
+
+KINDS: tuple[str, ...] = get_args(CallerKind)
+"""The kinds of callers."""
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -11,15 +16,15 @@ GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who sent the request, as its verified access token says. Ids are lower-case GUIDs. `name` is for display only and
-    is never used to authorize (Microsoft: claims-validation). No request has the kind `finding`: a finding starts the
-    run of an alert (`security/FINDINGS.md`). `token_version` is `1.0` or `2.0`.
+    is never used to authorize (Microsoft: claims-validation). `token_version` is `1.0` or `2.0`. No request has one of
+    the kinds of BY_SERVER: the server starts such a run itself, and `name` says by which schedule, failure or finding.
 
     What follows `token_version` is of the token only, and does not make two callers different. `token_id` (uti) is ""
     if the token has none, `issued_at` (iat) is in Unix seconds, 0 if it has none. `auth_contexts` (acrs) are the
     authentication contexts that the sign-in met, `capabilities` (xms_cc) what the client can handle. `credential`
     (azpacr, appidacr) is how the client authenticated. Source: Microsoft, access-token-claims-reference."""
 
-    kind: Literal["anonymous", "user", "application", "finding"]
+    kind: CallerKind
     object_id: str = ""
     tenant_id: str = ""
     client_id: str = ""
@@ -42,5 +47,8 @@ class Caller:
         own = self.token_version == "2.0" and self.audience == client_id  # noqa: S105 a version is no password
         return own or self.audience in audiences
 
+
+BY_SERVER = frozenset({"schedule", "failure", "finding"})
+"""The kinds of callers of runs that the server starts itself: by the clock, after a failure, and for a finding."""
 
 ANYONE = Caller("anonymous")

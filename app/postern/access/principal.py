@@ -25,6 +25,10 @@ class StartedBy(StrEnum):
     """A resubmit of a run that somebody else, or a run, had started first."""
     LOST = "lost"
     """A resubmit of a run whose first run is not recorded any more, or is too many resubmits away."""
+    SCHEDULE = "schedule"
+    """The clock, by the schedule of the workflow."""
+    FAILURE = "failure"
+    """The failure of another run, by the option on_failure of its workflow."""
     FINDING = "finding"
     """A finding, which is no person."""
 
@@ -35,7 +39,12 @@ BY_THE_PERSON = frozenset({StartedBy.REQUEST, StartedBy.SAME_AGAIN})
 NOBODY = "no-person"
 """The reason where no other one fits."""
 
-_WHY: Mapping[str, str] = dict.fromkeys((StartedBy.EDITED, StartedBy.ANOTHER, StartedBy.LOST), "resubmitted")
+_WHY: Mapping[str, str] = {
+    **dict.fromkeys((StartedBy.EDITED, StartedBy.ANOTHER, StartedBy.LOST), "resubmitted"),
+    StartedBy.SCHEDULE: "schedule",
+    StartedBy.FAILURE: "on-failure",
+    StartedBy.FINDING: "finding",
+}
 WHYS = frozenset({"called-by-run", *_WHY.values(), "anonymous", "application", NOBODY})
 """The reasons why a run acts for nobody."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from time import time
 
 from starlette.requests import Request
 
@@ -51,6 +52,7 @@ class Handlers:
     actions: RunActions
     results: Results
     underway: Underway = lambda _: None
+    now: Callable[[], float] = time
 
     async def runs(self, request: Request) -> Answer:
         """A list of runs: all for operators, their own for others."""
@@ -147,7 +149,7 @@ class Handlers:
         """The served workflows and the faulty files, for operators."""
         await self._operator(request)
         no_parameters(request.scope["query_string"])
-        return json_reply(200, workflows_json(self.snapshot(), seals_runs=self.installation.seals_runs))
+        return json_reply(200, workflows_json(self.snapshot(), seals_runs=self.installation.seals_runs, now=self.now()))
 
     async def caller(self, request: Request) -> Caller:
         """The caller, by a token for this server. Raises Refused, or Problem `identity-unavailable` or

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
-from postern.access import GUID
+from postern.access import GUID, KINDS
 from postern.errors import problem
 from postern.ids import is_id
 from postern.journal.audit_event import Kind
@@ -182,6 +182,12 @@ def _caller(text: str) -> str:
     return text.lower()
 
 
+def _caller_kind(text: str) -> str:
+    if text not in KINDS:
+        raise Wrong(f"must be one of {', '.join(KINDS)}")
+    return text
+
+
 def _time(text: str) -> float:
     """Unix seconds of a time with its offset (RFC 3339, section 5.6)."""
     try:
@@ -238,6 +244,7 @@ RUN_PARAMETERS: Mapping[str, Callable[[str], Any]] = {
     "workflow": _name,
     "state": _state,
     "caller": _caller,
+    "kind": _caller_kind,
     "since": _time,
     "until": _time,
     "text": _name,

@@ -9,6 +9,8 @@ from typing import Any
 from pydantic_core import to_json
 
 from postern.access import Policy
+from postern.authoring.schedule import NEXT_TIMES
+from postern.authoring.workflow import Workflow
 from postern.catalog import Snapshot, Trigger
 from postern.catalog.snapshot import Fault
 from postern.journal.approvals import Approval
@@ -71,9 +73,9 @@ def refusals_json(records: Iterable[RefusalRecord], cursor: str | None) -> bytes
     return to_json({"refusals": [_refusal(record) for record in records], "next": cursor}, serialize_unknown=True)
 
 
-def workflows_json(snapshot: Snapshot, *, seals_runs: bool = False) -> bytes:
-    """All served workflows by name, and the faulty files."""
-    triggers = [_workflow(snapshot.triggers[name], seals_runs=seals_runs) for name in sorted(snapshot.triggers)]
+def workflows_json(snapshot: Snapshot, *, seals_runs: bool = False, now: float = 0.0) -> bytes:
+    """All served workflows by name, and the faulty files. `now` is for the next times of schedules."""
+    triggers = [_workflow(snapshot.triggers[name], now, seals_runs=seals_runs) for name in sorted(snapshot.triggers)]
     return to_json({"workflows": triggers, "faults": [fault_json(fault) for fault in snapshot.faults], "next": None})
 
 
@@ -271,7 +273,20 @@ def uses_json(trigger: Trigger) -> dict[str, Any]:
     }
 
 
-def _workflow(trigger: Trigger, *, seals_runs: bool) -> dict[str, Any]:
+def schedule_json(workflow: Workflow, now: float) -> dict[str, Any] | None:
+    """When a workflow starts by the clock, with the next times in its zone; None without a schedule."""
+    schedule = workflow.schedule
+    if schedule is None:
+        return None
+    return {
+        "expression": schedule.expression,
+        "timezone": schedule.timezone,
+        "missed": schedule.missed,
+        "next": [at.isoformat(timespec="seconds") for at in schedule.next_times(now, NEXT_TIMES)],
+    }
+
+
+def _workflow(trigger: Trigger, now: float, *, seals_runs: bool) -> dict[str, Any]:
     workflow = trigger.workflow
     return {
         "name": workflow.name,
@@ -282,6 +297,8 @@ def _workflow(trigger: Trigger, *, seals_runs: bool) -> dict[str, Any]:
         "people": people_json(trigger.policy),
         "timeout": workflow.timeout if isfinite(workflow.timeout) else None,
         "durable": workflow.durable,
+        "schedule": schedule_json(workflow, now),
+        "on_failure": workflow.on_failure or None,
         "stateless": workflow.stateless,
         "bodies_unsealed": workflow.durable and not seals_runs,
         "secure_inputs": workflow.secure_inputs,

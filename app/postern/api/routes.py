@@ -75,7 +75,7 @@ def routes(
     """
     actions = RunActions(read, write, cancel, resubmit, snapshot, log, now, audit or RunAudit(), durable)
     shown = results or Results(read, ResultWait(lambda query: read(query, SERVER)))
-    handlers = Handlers(installation, read, identify, snapshot, actions, shown, underway)
+    handlers = Handlers(installation, read, identify, snapshot, actions, shown, underway, now)
     table: tuple[tuple[str, str, Page], ...] = (
         *_of_runs(handlers),
         *(_of_grants(GrantHandlers(installation, handlers.caller, grants, connect_at)) if grants is not None else ()),

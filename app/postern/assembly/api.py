@@ -83,6 +83,7 @@ def api_part(
         installation=installation,
         refused=refusals.take,
         log=base.log,
+        now=base.outside.now,
         grants=grants.actions,
         connect_at=grants.address,
         revoking=revocation.revoking,

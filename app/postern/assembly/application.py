@@ -13,6 +13,7 @@ from postern.assembly.asgi import Application, no_trigger
 from postern.assembly.audit import audit_part
 from postern.assembly.console_needs import Beside, Local, console_off
 from postern.assembly.durable import DurablePart, durable_part
+from postern.assembly.failures import failures_part
 from postern.assembly.findings import findings_part
 from postern.assembly.foundation import Foundation, foundation
 from postern.assembly.grants import grants_part
@@ -20,11 +21,13 @@ from postern.assembly.identity import authority
 from postern.assembly.limits import limit_checks
 from postern.assembly.observed import ObservedPart, observed_part
 from postern.assembly.operations import operations_part, readiness_of
+from postern.assembly.outside import NETWORK, Outside
 from postern.assembly.part import Part, without_routes
 from postern.assembly.refusals import RefusalsPart, refusals_part
 from postern.assembly.review import review_part
 from postern.assembly.revocation import revocation_part
 from postern.assembly.runs import RunsPart, runs_part
+from postern.assembly.schedules import schedules_part
 from postern.assembly.senders import SendersPart, senders_part
 from postern.assembly.signed_urls import MakeSecret, SignedUrlsPart, signed_urls_part
 from postern.assembly.takeovers import beat_every
@@ -52,6 +55,7 @@ def create_app(
     local_caller: LocalCaller = lambda _name, _policy: None,
     make_secret: MakeSecret | None = None,
     role: Role = Role.ALL,
+    outside: Outside = NETWORK,
 ) -> Application:
     """The application that `settings` describe: its parts in the order in which they start. They stop in reverse.
 
@@ -59,11 +63,11 @@ def create_app(
     triggers, and failures are logged with their tracebacks. `local_address` is the server's own address then, where the
     console is, whatever the public URL is, and `local_caller` says whom a token of a person there would name.
     `make_secret` makes a secret of this name in the vault of a local tenant. `role` says whether durable runs are
-    executed here, and triggers served. Raises SettingsFault if a workflow needs a
-    setting that is not set, and DatabaseFault if the database can never be used. A faulty workflow raises nothing: it
-    is listed as a fault, and the others are served.
+    executed here, and triggers served. `outside` is what the application reaches. Raises SettingsFault if a
+    workflow needs a setting that is not set, and DatabaseFault if the database can never be used. A faulty workflow
+    raises nothing: it is listed as a fault, and the others are served.
     """
-    base = foundation(settings, structlog.get_logger("postern"))
+    base = foundation(settings, structlog.get_logger("postern"), outside)
     process, for_author = base.journal.node[-8:], local_tokens is not None
     console_on = not missing_for_console(settings, local_address)
     telemetry = telemetry_part(settings, process, base.log)
@@ -72,12 +76,14 @@ def create_app(
     grants = grants_part(base, local_address if console_on else None)
     runs = runs_part(base, for_author=for_author, pages=grants.address, beat_every=beat_every())
     durable = durable_part(base, runs, grants.address, executes=role is not Role.HTTP)
-    findings = findings_part(base, runs.runner, observed.observer)
+    schedules = schedules_part(base, runs, durable, fires=role is not Role.HTTP)
+    failures = failures_part(base, runs, durable)
+    findings = findings_part(base, durable, observed.observer)
     refusals = refusals_part(base, observed.observer.rejected)
     urls, review, large = signed_urls_part(base, make_secret), review_part(base), LargeBodies()
     api = api_part(base, runs, durable, refusals, grants, revocation, local_tokens, large, (*urls.pages, *review.pages))
     watching = (audited, findings, observed, revocation, senders, urls)
-    checked = (telemetry, *base.parts, *watching, grants, runs, durable, refusals, api)
+    checked = (telemetry, *base.parts, *watching, grants, runs, durable, schedules, failures, refusals, api)
     readiness = readiness_of(checked)
     beside = Beside(runs, refusals, api, grants, revocation, urls, review, readiness)
     parts = (*checked, _console(base, beside, Local(local_address, local_tokens, local_caller)))
@@ -88,13 +94,18 @@ def create_app(
         console_on=console_on,
         later=api.results.of_trigger,
     )
-    own_host, outside = own_host_of(settings, for_author), network_check(settings.allowed_networks)
+    own_host, other_networks = own_host_of(settings, for_author), network_check(settings.allowed_networks)
     traced = telemetry.around(pipeline)
     if role is Role.WORKER:
         return Application(
-            (*map(without_routes, parts), operations), pipeline, base.catalog.catalog, own_host, outside, no_trigger
+            (*map(without_routes, parts), operations),
+            pipeline,
+            base.catalog.catalog,
+            own_host,
+            other_networks,
+            no_trigger,
         )
-    return Application((*parts, operations), pipeline, base.catalog.catalog, own_host, outside, traced)
+    return Application((*parts, operations), pipeline, base.catalog.catalog, own_host, other_networks, traced)
 
 
 def _console(base: Foundation, beside: Beside, local: Local) -> Part:

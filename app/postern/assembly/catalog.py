@@ -12,7 +12,9 @@ from postern.assembly.people import CurrentPeople
 from postern.authoring.signature import WorkflowFault
 from postern.authoring.workflow import Workflow
 from postern.catalog import Catalog, Snapshot, Trigger
+from postern.catalog.snapshot import Fault
 from postern.catalog.spawned import hand_down
+from postern.security.findings.alert_workflow import alert_fault
 from postern.settings import SettingProblem, Settings, SettingsFault
 from postern.settings.own_application import on_behalf_of
 
@@ -44,7 +46,11 @@ class CatalogPart(Part):
 
 
 def catalog_part(
-    settings: Settings, changed: Callable[[Snapshot], None], missing_secrets: Callable[[], Mapping[str, str]] = dict
+    settings: Settings,
+    changed: Callable[[Snapshot], None],
+    missing_secrets: Callable[[], Mapping[str, str]] = dict,
+    *,
+    trial: bool = True,
 ) -> CatalogPart:
     """The folder is loaded at once, and watched while the server runs. `changed` is called with each new snapshot.
     `missing_secrets` returns why each secret of a sender cannot be read, by its name in lower case."""
@@ -57,7 +63,7 @@ def catalog_part(
 
     people = CurrentPeople(settings)
     catalog = load_catalog(
-        settings, on_change=on_change, trial=True, missing_secrets=missing_secrets, current_people=people
+        settings, on_change=on_change, trial=trial, missing_secrets=missing_secrets, current_people=people
     )
     return CatalogPart(
         catalog=catalog,
@@ -121,7 +127,13 @@ def load_catalog(
     def around() -> object:
         return people(), missing_secrets()
 
-    catalog = Catalog(settings.workflows, bind_here, on_change=on_change, around=around, fits=fits, trial=trial)
+    def besides(triggers: Mapping[str, Trigger]) -> tuple[Fault, ...]:
+        why = alert_fault(settings.findings.run, triggers)
+        return (Fault(settings.config, None, f"{why}.", "", ()),) if why else ()
+
+    catalog = Catalog(
+        settings.workflows, bind_here, on_change=on_change, around=around, fits=fits, trial=trial, besides=besides
+    )
     catalog.load()
     if missing:
         fix = "Workflows that are not anonymous need it: set it to"

@@ -1,6 +1,6 @@
 """Connections: the outside systems and secrets that workflows may reach."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -25,9 +25,9 @@ class ConnectionsPart(Part):
     callers: Callers | None
 
 
-def connections_part(settings: Settings) -> ConnectionsPart:
+def connections_part(settings: Settings, make: Callable[[Settings, str], Connections] = Connections) -> ConnectionsPart:
     """With a Key Vault, the server checks for secrets that expire soon while it runs."""
-    connections = Connections(settings, authority(settings))
+    connections = make(settings, authority(settings))
     expiry = Expiry(connections.vault, secret_references(settings), requested=lambda: connections.vault.names)
 
     callers = None

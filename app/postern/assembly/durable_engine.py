@@ -48,7 +48,8 @@ def engine_part(base: Foundation, runs: RunsPart, pages: str, *, executes: bool)
         runs.processes.beat_age,
         journal.quiet,
     )
-    engine = DurableEngine(settings.database_url, journal.node, works, turns)
+    early = base.outside.durable_early
+    engine = DurableEngine(settings.database_url, journal.node, works, turns, early=early)
     waits = Waits(journal.write, turns)
     signals = _use(base, runs, engine, waits, seals)
     runs.elsewhere.append(engine)
@@ -105,7 +106,10 @@ def _reader(runs: RunsPart) -> Callable[[Trigger, Run], Awaitable[Mapping[str, A
 def _use(base: Foundation, runs: RunsPart, engine: DurableEngine, waits: Waits, seals: Seals) -> Signals:
     """Give the engine what workflows get. Returns the signals."""
     journal, most = base.journal, base.settings.max_result_bytes
-    steps = DurableSteps(runs.steps, waits, engine.execution_of, engine.may_begin, seals, most, journal.note_step)
+    steps = DurableSteps(
+        *(runs.steps, waits, engine.execution_of, engine.may_begin, seals, most, journal.note_step),
+        kept=base.outside.step_kept,
+    )
     calls = DurableCalls(steps, runs.calls, most, journal.note_call)
     signals = Signals(steps, waits, engine.execution_of, journal.read, journal.write, seals, engine.accepted)
     approvals = Approvals(steps, waits, engine.execution_of, journal.read, journal.write, seals, base.catalog.bind)

@@ -1,49 +1,44 @@
 """Findings: odd activity of callers, and the alerts that they start."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
 
-from postern.access import Caller, StartedBy
 from postern.api.finding_actions import finding_json
 from postern.api.metrics import finding_metrics
-from postern.assembly.catalog import CatalogPart
+from postern.assembly.durable import DurablePart
 from postern.assembly.foundation import Foundation
 from postern.assembly.part import Part
-from postern.authoring.request import Request
-from postern.catalog.context_changes import apply
+from postern.catalog import Trigger
+from postern.errors import problem
 from postern.journal.audit_event import Kind
 from postern.journal.finding import Finding, FindingKind
 from postern.journal.reading.readers import SERVER
 from postern.journal.run import Run
-from postern.runs.apart import apart
-from postern.runs.runner import Runner
+from postern.runs.server_run import server_run
 from postern.security.audit.log import Note
 from postern.security.findings.alert_workflow import alert_fault
 from postern.security.findings.alerts import Alerts
 from postern.security.findings.watch import Watch
 from postern.security.observed import Observer
-from postern.triggers.find import find
-from postern.triggers.read import arguments
-
-JSON = "application/json"
+from postern.triggers.server_runs import StartRun, starter
 
 log = structlog.get_logger("postern.findings")
 
 
-def findings_part(base: Foundation, runner: Runner, observer: Observer) -> Part:
+def findings_part(base: Foundation, durable: DurablePart, observer: Observer) -> Part:
     """What is observed is looked at while the server runs, and the rest when it stops: so this part starts before the
     one that observes."""
     settings, journal, catalog = base.settings, base.journal, base.catalog
     counts = Counter({kind.value: 0 for kind in FindingKind})  # each series begins at 0, so that its first rise counts
     read = partial(journal.read, caller=SERVER)
-    name = settings.findings.run
+    name, start_run = settings.findings.run, starter(durable.start)
 
     async def start(finding: Finding, run_id: str) -> Run:
-        return await start_alert(catalog, runner, name or "", finding, run_id)
+        return await start_alert(catalog.triggers(), start_run, name or "", finding, run_id)
 
     def fault() -> str:
         return alert_fault(name, catalog.triggers())
@@ -91,16 +86,13 @@ def report(finding: Finding, note: Note) -> None:
     note(Kind.FINDING, subject=subject, workflow=finding.workflow, fields=fields)
 
 
-async def start_alert(catalog: CatalogPart, runner: Runner, name: str, finding: Finding, run_id: str) -> Run:
-    """Run the workflow of the alert, with the finding as its JSON body, to its end. Its access mode is not asked: the
-    operator chose it in the settings. Raises Problem if it cannot start."""
-    path = f"/triggers/{name}"
-    trigger, parameters = find(catalog.triggers(), "POST", path.encode("ascii"))
-    apply(trigger.context)
-    body = finding_json(finding)
-    headers = [(b"content-type", JSON.encode())]
-    request = Request("POST", path, parameters, "", body, b"", headers, content_type=JSON)
-    read = partial(arguments, trigger.workflow, body, JSON.encode(), parameters)
-    given = read if trigger.workflow.reads_in_thread else read()
-    caller = Caller("finding")
-    return await apart(runner.start)(trigger.workflow, caller, request, given, run_id, None, "", "", StartedBy.FINDING)
+async def start_alert(
+    triggers: Mapping[str, Trigger], start: StartRun, name: str, finding: Finding, run_id: str
+) -> Run:
+    """Run the workflow of the alert, with the finding as its JSON body, to its end, or until it is accepted if it is
+    durable. Raises Problem if it cannot start."""
+    trigger = triggers.get(name)
+    if trigger is None:
+        raise problem("unknown-trigger")
+    run = server_run(run_id, trigger, "finding", f"finding {finding.kind}", finding_json(finding))
+    return await start(run, None)

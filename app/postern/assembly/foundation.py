@@ -8,6 +8,7 @@ from postern.assembly.catalog import CatalogPart, catalog_part
 from postern.assembly.connections import ConnectionsPart, connections_part
 from postern.assembly.identity import IdentityPart, identity_part
 from postern.assembly.journal import JournalPart, journal_part, records_deleted
+from postern.assembly.outside import NETWORK, Outside
 from postern.assembly.part import Part
 from postern.journal.journal import Journal
 from postern.security.audit.log import AuditLog, Note
@@ -30,6 +31,7 @@ class Foundation:
     catalog: CatalogPart
     connections: ConnectionsPart
     of_journal: JournalPart
+    outside: Outside = NETWORK
 
     @property
     def note(self) -> Note:
@@ -47,12 +49,12 @@ class Foundation:
         return self.identity, self.catalog, self.connections, self.of_journal
 
 
-def foundation(settings: Settings, log: FilteringBoundLogger) -> Foundation:
+def foundation(settings: Settings, log: FilteringBoundLogger, outside: Outside = NETWORK) -> Foundation:
     """Raises SettingsFault if a workflow needs a setting that is not set, and DatabaseFault if the database can never
     be used."""
     audit, revocations, missing = AuditLog(), Revocations(), MissingSecrets()
-    identity = identity_part(settings, revocations)
-    catalog = catalog_part(settings, identity.serve, missing)
-    connections = connections_part(settings)
-    journal = journal_part(settings, records_deleted(audit.note))
-    return Foundation(settings, log, audit, revocations, missing, identity, catalog, connections, journal)
+    identity = identity_part(settings, revocations, outside.fetch_for)
+    catalog = catalog_part(settings, identity.serve, missing, trial=outside.trial)
+    connections = connections_part(settings, outside.connections)
+    journal = journal_part(settings, records_deleted(audit.note), outside.start_writer)
+    return Foundation(settings, log, audit, revocations, missing, identity, catalog, connections, journal, outside)

@@ -1,6 +1,6 @@
 """Identity: verifies callers, by the tenants and keys of the settings."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +9,7 @@ from postern.access import Caller, Guarded, NoRevocations, Revocations
 from postern.api.docs import OWN_ADDRESS
 from postern.api.health import keys_usable
 from postern.api.metrics import key_metrics
+from postern.assembly.outside import FetchFor
 from postern.assembly.part import Part
 from postern.catalog import Snapshot
 from postern.http_client import http_client
@@ -16,8 +17,6 @@ from postern.identity import CLOUDS, Identity, Tenant, fetch_keys, tenant
 from postern.settings import Settings
 from postern.settings.installation import Installation
 from postern.triggers.secure_transport import Identification
-
-FetchFor = Callable[[Tenant], Callable[[], Awaitable[bytes]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +30,13 @@ class IdentityPart(Part):
     serve: Callable[[Snapshot], None]
 
 
-def identity_part(settings: Settings, revocations: Revocations | None = None) -> IdentityPart:
-    """Signing keys are fetched by a separate HTTP client, and refreshed while the server runs. Who changes
-    `revocations` lets `identity` forget the tokens of those whose access has ended."""
+def identity_part(
+    settings: Settings, revocations: Revocations | None = None, fetch_for: FetchFor | None = None
+) -> IdentityPart:
+    """Signing keys are fetched by `fetch_for`, by default with a separate HTTP client, and refreshed while the server
+    runs. Who changes `revocations` lets `identity` forget the tokens of those whose access has ended."""
     client = http_client(settings.ca_bundle, proxy=settings.way_out)
-    identity = create_identity(settings, lambda of: partial(fetch_keys, client, of), revocations)
+    identity = create_identity(settings, fetch_for or (lambda of: partial(fetch_keys, client, of)), revocations)
     identity.serve(_tenants(settings, own_tenants(settings)))  # people sign in where there is no workflow yet, too
 
     @asynccontextmanager

@@ -19,6 +19,7 @@ from postern.journal.retention import BATCH, Retention, id_before
 from postern.journal.run_logs import delete_lone_lines
 from postern.journal.sessions import ends_of
 from postern.journal.storage import SUMS_SECONDS, Growth, Storage
+from postern.journal.writing.writer_link import StartWriter
 from postern.security.audit.log import Note
 from postern.settings import Settings
 
@@ -31,12 +32,14 @@ class JournalPart(Part):
     retention: Retention
 
 
-def journal_part(settings: Settings, deleted: Callable[[Mapping[str, int]], object]) -> JournalPart:
+def journal_part(
+    settings: Settings, deleted: Callable[[Mapping[str, int]], object], start_writer: StartWriter | None = None
+) -> JournalPart:
     """Old records, and what is too much, are deleted while the server runs; `deleted` is called with how many. Raises
     DatabaseFault if the database can never be used."""
     readable = check_database(settings.database_url)
     growth = Growth(settings.database_max_bytes)
-    journal = Journal(settings.database_url, growth=growth, readable=readable)
+    journal = Journal(settings.database_url, growth=growth, readable=readable, start_writer=start_writer)
     read_sums = partial(journal.read, caller=SERVER, seconds=SUMS_SECONDS)
     retention = Retention(journal.write, settings.retention_days, ends=ends_of(settings), deleted=deleted)
     retention.also["run_logs"] = lambda before: journal.write(

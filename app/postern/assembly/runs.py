@@ -38,7 +38,8 @@ Find = Callable[[str], Run | None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunsPart(Part):
     """Runs workflows. `requests` counts the outcomes of requests to triggers. `services`, `steps`, `calls`, `threads`,
-    `ended`, `processes` and `lines` are for another engine beside the runner, which adds itself to `elsewhere`."""
+    `ended`, `processes` and `lines` are for another engine beside the runner, which adds itself to `elsewhere`. Each of
+    `failed` is called with the id of a run that has not succeeded and whose workflow has `on_failure`."""
 
     runner: Runner
     requests: RequestCounts
@@ -47,6 +48,7 @@ class RunsPart(Part):
     calls: Calls
     threads: Threads
     ended: Callable[[Run], None]
+    failed: list[Callable[[str], object]]
     elsewhere: list["Elsewhere"]
     processes: ServerProcesses
     lines: RunLines
@@ -77,6 +79,7 @@ def runs_part(
     threads, of_steps = Threads("workflow"), Threads("step")
 
     elsewhere: list[Elsewhere] = []
+    failed: list[Callable[[str], object]] = []
 
     def left(run_id: str) -> float:
         return runner.left(run_id) or max((engine.left(run_id) for engine in elsewhere), default=0.0)
@@ -87,12 +90,13 @@ def runs_part(
     def idle() -> bool:
         return runner.running == 0 and all(engine.idle for engine in elsewhere)
 
-    steps = Steps(note=journal.note_step, threads=of_steps, left=left, home=connections.home)
-    calls = Calls(settings, triggers, connections.open, journal.note_call, left=left, home=connections.home)
+    wait = base.outside.sleep
+    steps = Steps(note=journal.note_step, sleep=wait, threads=of_steps, left=left, home=connections.home)
+    calls = Calls(settings, triggers, connections.open, journal.note_call, sleep=wait, left=left, home=connections.home)
     requests = RequestCounts(served=triggers)
     services = Services(connections.secret, connections.of_run, author_log("postern"), steps.run, calls.call)
     lines = RunLines(find, journal)
-    counted = _show_failures(requests, lines, log) if for_author else _count_and_log(requests, lines)
+    counted = _show_failures(requests, lines, log, failed) if for_author else _count_and_log(requests, lines, failed)
     ended = counted if callers is None else _forgets_caller(callers, counted)
     runner = Runner(services, journal, ended, threads=threads, pages=pages)
     processes = _processes(journal, runner, beat_every)
@@ -109,6 +113,7 @@ def runs_part(
         calls=calls,
         threads=threads,
         ended=ended,
+        failed=failed,
         elsewhere=elsewhere,
         processes=processes,
         lines=lines,
@@ -202,9 +207,11 @@ def _forgets_caller(callers: Callers, ended: Callable[[Run], None]) -> Callable[
     return forgets
 
 
-def _count_and_log(requests: RequestCounts, lines: RunLines) -> Callable[[Run], None]:
+def _count_and_log(
+    requests: RequestCounts, lines: RunLines, failed: Iterable[Callable[[str], object]]
+) -> Callable[[Run], None]:
     """A function that is called with each ended run. It counts the run, and logs one line unless the run is recorded
-    and succeeded. What its code said is written."""
+    and succeeded. What its code said is written. It calls `failed` as RunsPart says."""
     waiting = lines.waiting
 
     def ended(run: Run) -> None:
@@ -213,17 +220,30 @@ def _count_and_log(requests: RequestCounts, lines: RunLines) -> Callable[[Run], 
         requests.ran(run)
         if run.workflow.stateless or run.outcome.state is not State.SUCCEEDED:
             write_later("run-ended", run.ended_at, run.line())
+            _tell(failed, run)
 
     return ended
 
 
-def _show_failures(requests: RequestCounts, lines: RunLines, log: FilteringBoundLogger) -> Callable[[Run], None]:
+def _tell(failed: Iterable[Callable[[str], object]], run: Run) -> None:
+    if run.workflow.on_failure and run.outcome.state is not State.SUCCEEDED:
+        for each in failed:
+            each(run.id)
+
+
+def _show_failures(
+    requests: RequestCounts,
+    lines: RunLines,
+    log: FilteringBoundLogger,
+    failed: Iterable[Callable[[str], object]],
+) -> Callable[[Run], None]:
     """The same for the author on a laptop: an exception of a workflow is logged with its message, its traceback and
     the request that caused it. Requests have lines of their own there."""
 
     def ended(run: Run) -> None:
         lines.ended(run)
         requests.ran(run)
+        _tell(failed, run)
         outcome = run.outcome
         if outcome.error_traceback:
             message = "" if run.workflow.secures else without_secret_values(outcome.error_message)

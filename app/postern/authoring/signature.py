@@ -103,6 +103,12 @@ def parameters_of(
     return body, tuple(converted[name] for name in in_path if name in converted)
 
 
+def without_default(function: Callable[..., Any]) -> str:
+    """The first parameter after the Context that a call without a request cannot give, "" if all have defaults."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    return next((each.name for each in parameters if each.default is inspect.Parameter.empty), "")
+
+
 def adapters_of(body: BodyParameter | None, path_parameters: Iterable[PathParameter]) -> list[TypeAdapter[Any]]:
     """The adapters that read a request's body and path."""
     found = [parameter.adapter for parameter in path_parameters]

@@ -4,7 +4,6 @@ The catalog collects the Workflow values of the modules in the folder. The runne
 """
 
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,9 +12,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 from postern.access import Access, Anonymous, SpecificUsers, TenantUsers, tenant_users
 from postern.authoring.author_code import runs_code
+from postern.authoring.by_server import WORKFLOW_NAME, by_server, unfit_to_be_started
 from postern.authoring.duration import seconds_of
 from postern.authoring.reach import networks_of, origins_of
 from postern.authoring.result import ResultType, result_type
+from postern.authoring.schedule import Missed, Schedule, schedule_of
 from postern.authoring.signature import (
     BodyParameter,
     PathParameter,
@@ -38,8 +39,6 @@ DEFAULT_TIMEOUT = 120.0
 MAX_ELEMENTS = 10_000
 """Elements of a body. So many take about 10 ms of the event loop, whatever their types."""
 
-WORKFLOW_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
@@ -49,7 +48,8 @@ class Workflow:
     results are not validated. `connections` and `secrets` are None if any may be used. `networks` are those that
     requests may come from, () for any. `origins` are those whose pages may read replies in a browser (CORS). `timeout`
     is in seconds, infinite for none. `signals` is who may send signals to runs, None for their callers and
-    operators."""
+    operators. `schedule` is None if it starts by requests only. `on_failure` is the name of the workflow that hears of
+    failed runs, "" for none."""
 
     name: str
     function: Callable[..., Any]
@@ -75,10 +75,17 @@ class Workflow:
     origins: tuple[str, ...] = ()
     durable: bool = False
     signals: Access | None = None
+    schedule: Schedule | None = None
+    on_failure: str = ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the author's function itself, so that a test of a workflow needs no server."""
         return self.function(*args, **kwargs)
+
+    @property
+    def unfit_to_be_started(self) -> str:
+        """Why the server cannot start it with a body, as a sentence without its full stop; "" if it can."""
+        return unfit_to_be_started(self.methods, self.path, stateless=self.stateless)
 
     @property
     def secures(self) -> bool:
@@ -108,6 +115,10 @@ def workflow(
     timeout: float | str | None = None,
     durable: bool = False,
     signals: Access | None = None,
+    schedule: str | None = None,
+    timezone: str | None = None,
+    missed: Missed | None = None,
+    on_failure: str | None = None,
     stateless: bool = False,
     secure_inputs: bool = False,
     secure_outputs: bool = False,
@@ -130,6 +141,10 @@ def workflow(
     timeout: float | str | None = None,
     durable: bool = False,
     signals: Access | None = None,
+    schedule: str | None = None,
+    timezone: str | None = None,
+    missed: Missed | None = None,
+    on_failure: str | None = None,
     stateless: bool = False,
     secure_inputs: bool = False,
     secure_outputs: bool = False,
@@ -145,24 +160,17 @@ def workflow(
     Context. A second one is the body, validated against its annotation. Further ones are named in `path`. The return
     value is the reply: anything that fits the return annotation, or a Reply.
 
-    `access`: the access mode; by default `tenant_users()`, any user or application of the tenant. `name`: the name in
-    the trigger's URL; by default the function's name with `_` as `-`. `methods`: of GET, POST, PUT, PATCH, DELETE,
-    HEAD, OPTIONS; GET includes HEAD. `path`: the relative path after the name, `/orders/{order_id}`. `timeout`: seconds
-    until the run is cancelled and the caller gets a 504, or a text such as "2h"; 120 by default, and none for a durable
-    run, whose waits do not count. `stateless`: no run is recorded. `secure_inputs`,
-    `secure_outputs`: keep all of the request or reply out of records and logs. `max_concurrency`: concurrent runs;
-    further requests get a 429. `max_body_bytes`: replaces POSTERN_MAX_BODY_BYTES. `max_elements`: values in a JSON
-    body. `connections`, `secrets`: the only names that `ctx.connection` and `ctx.secret` take. `networks`: those that
-    requests may come from. `origins`: those whose pages may call it in a browser (CORS). `durable`: the caller gets a
-    202 at once, and the run survives crashes. `signals`: who may send signals to its runs.
-
+    `access` is by default `tenant_users()`: any user or application of the tenant. `authoring/README.md` explains all
+    options.
     Raises WorkflowFault if the options or the function are not valid."""
     lasting = _lasting(timeout, durable, stateless, signals)
+    when = schedule_of(schedule, timezone, missed)
 
     def make(function: Callable[..., Any]) -> Workflow:
         _check_function(function)
+        own_name = _name(name, function)
         return Workflow(
-            name=_name(name, function),
+            name=own_name,
             function=function,
             **_entry(access, networks, origins),
             methods=_methods(methods),
@@ -175,6 +183,7 @@ def workflow(
             secrets=declared_names("secrets", secrets),
             line=inspect.unwrap(function).__code__.co_firstlineno,
             **lasting,
+            **by_server(function, when, own_name, on_failure, stateless=stateless),
             **_signature(function, path),
         )
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -52,7 +53,8 @@ class Catalog:
     `bind` makes a policy of an access mode, or raises AccessFault. `fits` raises WorkflowFault if a workflow with this
     policy cannot use what it declares. `on_change(old, new)` is called after a new snapshot
     is served. `around` returns what policies depend on besides the files: when it changes, all files are loaded again.
-    With `trial`, modules are tried in another process before they are imported here.
+    With `trial`, modules are tried in another process before they are imported here. `besides` returns the faults of
+    what names workflows outside of the folder.
     """
 
     def __init__(
@@ -66,8 +68,10 @@ class Catalog:
         import_timeout: float = IMPORT_TIMEOUT,
         retry_seconds: float = RETRY_SECONDS,
         trial: bool = False,
+        besides: Callable[[Mapping[str, Trigger]], tuple[Fault, ...]] = lambda _: (),
     ) -> None:
         self.snapshot = EMPTY
+        self._besides = besides
         self._folder = folder.absolute()
 
         def bound(workflow: Workflow) -> Policies:
@@ -154,7 +158,8 @@ class Catalog:
             self._sources, self._around_loaded = sources, around
             self._plan_retry(took=time.monotonic() - began)
             self._serving, flaws = settle(self._loaded, self._serving)
-            self._prepared = snapshot_of(self._serving, flaws)
+            prepared = snapshot_of(self._serving, flaws)
+            self._prepared = replace(prepared, faults=prepared.faults + self._besides(prepared.triggers))
 
     def _is_due(self) -> bool:
         """Whether something else than a file may have changed the outcome."""

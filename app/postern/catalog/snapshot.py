@@ -81,19 +81,27 @@ def settle(
     `loaded` has the outcome of each file as it is written now. `serving` has the version that each file served until
     now, without duplicate names. Every decision begins with the files as written, so a clash ends once it is fixed. A
     file in a clash falls back to the version that it served. That version can clash with another file as written, which
-    then falls back too. This ends at the latest when all files serve their previous versions.
+    then falls back too. This ends at the latest when all files serve their previous versions. So does a file
+    whose `on_failure` names no workflow that is served: workflows load in any order, so it is found out here.
     """
     flaws = {file: outcome for file, outcome in loaded.items() if isinstance(outcome, Flaw)}
     chosen = {file: outcome for file, outcome in loaded.items() if isinstance(outcome, Version)}
     chosen |= {file: serving[file] for file in flaws if file in serving}
-    while clashes := _clashes(chosen):
-        for file, (own, other) in clashes.items():
-            workflow = own.workflow
-            flaws.setdefault(file, duplicate(workflow.name, workflow.line, other.file, other.workflow.line))
+    while True:
+        if clashes := _clashes(chosen):
+            found = {file: _clash(own, other) for file, (own, other) in clashes.items()}
+        else:
+            found = {file: flaw for file, flaw in _dangling(chosen).items() if chosen[file] is not serving.get(file)}
+        if not found:
+            break
+        for file, flaw in found.items():
+            flaws.setdefault(file, flaw)
             if file not in serving:
                 del chosen[file]
             else:
                 chosen[file] = serving[file]
+    for file, flaw in _dangling(chosen).items():  # the workflow that it names has gone: it goes on as it is
+        flaws.setdefault(file, flaw)
     return chosen, flaws
 
 
@@ -120,6 +128,31 @@ def _clashes(chosen: Mapping[Path, Version]) -> dict[Path, tuple[Trigger, Trigge
                 other = files[1] if file == files[0] else files[0]
                 found.setdefault(file, (chosen[file].triggers[name], chosen[other].triggers[name]))
     return found
+
+
+def _dangling(chosen: Mapping[Path, Version]) -> dict[Path, Flaw]:
+    """For each file with a workflow whose `on_failure` names none that can be started: the flaw of the first one."""
+    served = {name: trigger.workflow for version in chosen.values() for name, trigger in version.triggers.items()}
+    found: dict[Path, Flaw] = {}
+    for file, version in chosen.items():
+        for trigger in version.triggers.values():
+            if why := _unfit(trigger.workflow.on_failure, served):
+                found.setdefault(file, Flaw(trigger.workflow.line, why, ""))
+    return found
+
+
+def _unfit(name: str, served: Mapping[str, Workflow]) -> str:
+    """What is wrong with this name of `on_failure`; "" if nothing is."""
+    if not name:
+        return ""
+    named = served.get(name)
+    if named is None:
+        return f"on_failure={name!r}: no workflow of this name is served. Add it, or correct the name."
+    return f"on_failure={name!r}: {named.unfit_to_be_started}." if named.unfit_to_be_started else ""
+
+
+def _clash(own: Trigger, other: Trigger) -> Flaw:
+    return duplicate(own.workflow.name, own.workflow.line, other.file, other.workflow.line)
 
 
 def duplicate(name: str, line: int, other_file: Path, other_line: int) -> Flaw:

@@ -3,19 +3,31 @@
 import os
 from keyword import iskeyword
 from pathlib import Path
+from time import time
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from postern.api.representation import fault_json, people_json, uses_json
-from postern.authoring.workflow import WORKFLOW_NAME
+from postern.api.representation import fault_json, people_json, schedule_json, uses_json
+from postern.authoring.by_server import WORKFLOW_NAME
 from postern.catalog import Snapshot, Trigger
 from postern.cli.diagnosis.here import named_workflows
-from postern.cli.terminal import describe, err, fail, out, plain, print_faults, print_json, program, workflow_table
-from postern.cli.workspace import Workspace, workspace
+from postern.cli.terminal import (
+    describe,
+    err,
+    fail,
+    out,
+    plain,
+    print_faults,
+    print_json,
+    program,
+    schedule_table,
+    workflow_table,
+)
+from postern.cli.workspace import STATE_FOLDER, Workspace, workspace
 from postern.connections.grants.reach import out_of_reach
-from postern.security.findings.alert_workflow import alert_fault
+from postern.local_tenant import LocalTenant
 from postern.settings import Settings, load_settings
 from postern.settings.audit import check_audit
 from postern.settings.console import missing_for_console
@@ -64,8 +76,6 @@ def check() -> None:
     snapshot = here.load()
     print_faults(snapshot.faults)
     found = [*warnings(here.settings), *environment_warnings(os.environ, here.settings)]
-    if unfit := alert_fault(here.settings.findings.run, snapshot.triggers):
-        fail(f"{unfit}.")
     found += [*_missing_connections(snapshot, here), *out_of_reach(snapshot.triggers.values(), here.settings)]
     found += named_workflows(here.settings, snapshot)
     for warning in found:
@@ -78,11 +88,13 @@ def check() -> None:
         console = f"{here.settings.public_url}/console"
         said = f"The console is on: {console}, with the redirect URI {console}/callback in Entra."
         err.print(escape(said), highlight=False, soft_wrap=True)
+    if scheduled := schedule_table(snapshot, time()):
+        err.print(scheduled)
     tenant = "the local tenant (POSTERN_TENANT_ID is not set)" if here.local else f"tenant {here.settings.tenant_id}"
     served = _count(len(snapshot.triggers), "workflow")
     faulty = _count(len(snapshot.faults), "faulty module")
     err.print(f"{served} in {escape(str(here.settings.workflows))}, {faulty}; for {tenant}.", highlight=False)
-    raise typer.Exit(1 if snapshot.faults or unfit else 0)
+    raise typer.Exit(1 if snapshot.faults else 0)
 
 
 def unsealed_workflows(settings: Settings, snapshot: Snapshot) -> str:
@@ -99,7 +111,8 @@ def unsealed_workflows(settings: Settings, snapshot: Snapshot) -> str:
 def list_workflows(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """List the workflows with method, URL and access mode, and the object ids of those on a list."""
+    """List the workflows with method, URL and access mode, the object ids of those on a list, and the next times of
+    schedules."""
     here = workspace()
     snapshot = here.load()
     if as_json:
@@ -109,12 +122,21 @@ def list_workflows(
         return
     print_faults(snapshot.faults)
     out.print(workflow_table(snapshot, here.server_url, ids=True))
+    if scheduled := schedule_table(snapshot, time()):
+        out.print()
+        out.print(scheduled)
 
 
 def new(
     name: Annotated[str, typer.Argument(help="The workflow's name, as in its URL: approve-leave.")],
+    tested: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="After `test`: the workflow to write a first test of.")
+    ] = None,
 ) -> None:
-    """Write a module with a working workflow."""
+    """Write a module with a working workflow, or, as `new test NAME`, a first test of a workflow."""
+    if tested is not None:
+        _new_test(name, tested)
+        return
     settings = load_settings()
     wanted = name.replace("_", "-")
     if not WORKFLOW_NAME.fullmatch(wanted) or wanted[0].isdigit():
@@ -154,6 +176,18 @@ def new(
     )
 
 
+def _new_test(word: str, name: str) -> None:
+    from postern.cli.new_test import new_test
+
+    if word != "test":
+        fail(f"postern new takes one name. To write a first test: {program()} new test {name}")
+        raise typer.Exit(2)
+    here = workspace()
+    triggers = here.load().triggers
+    local = here.local or LocalTenant.open(STATE_FOLDER, here.settings.people)
+    new_test(name, triggers, local)
+
+
 def _missing_connections(snapshot: Snapshot, here: Workspace) -> list[str]:
     """Connections that workflows declare and `postern.toml` does not have: their use would fail."""
     return [
@@ -181,6 +215,8 @@ def _row(trigger: Trigger, here: Workspace) -> dict[str, Any]:
         "networks": list(workflow.networks),
         "origins": list(workflow.origins),
         "description": workflow.description,
+        "schedule": schedule_json(workflow, time()),
+        "on_failure": workflow.on_failure or None,
         **uses_json(trigger),
         "file": str(trigger.file),
         "line": workflow.line,

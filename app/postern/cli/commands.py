@@ -25,7 +25,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "catalog",
         "List the workflows with method, URL and access mode, and the object ids of those on a list.",
     ),
-    "new": ("catalog", "Write a module with a working workflow."),
+    "new": ("catalog", "Write a module with a working workflow, or, as `new test NAME`, a first test of a workflow."),
+    "test": ("testing", "Run the tests of the workflows with pytest and the test kit. The exit code is pytest's."),
     "token": ("tokens", "Print an access token of the local tenant. No other system accepts it."),
     "call": (
         "call",

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from postern.access import KINDS
 from postern.cli.api_client import (
     AsOperator,
     Data,
@@ -36,6 +37,11 @@ Workflow = Annotated[str | None, typer.Option("--workflow", "-w", metavar="NAME"
 Caller = Annotated[
     str | None,
     typer.Option(metavar="WHO", help="Only this caller: an object id, anonymous, or a name in the table people."),
+]
+
+Kind = Annotated[
+    str | None,
+    typer.Option(metavar="KIND", help=f"Only runs that were started by this kind of caller: {', '.join(KINDS)}."),
 ]
 
 
@@ -74,6 +80,7 @@ def list_runs(
         typer.Option(case_sensitive=False, metavar="STATE", help=f"Only this state: {', '.join(State)}."),
     ] = None,
     caller: Caller = None,
+    kind: Kind = None,
     since: Since = None,
     until: Until = None,
     text: Annotated[str | None, typer.Option(help="Only with this text in the record.")] = None,
@@ -89,6 +96,7 @@ def list_runs(
         "workflow": workflow,
         "state": state.value if state else None,
         "caller": here.object_id(caller),
+        "kind": kind,
         **window(since, until),
         "text": text,
         "parent": parent and record_id(parent),

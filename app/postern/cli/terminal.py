@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from postern.access import Access, Anonymous, Check, Policy, SpecificUsers
+from postern.authoring.schedule import NEXT_TIMES
 from postern.catalog import Fault, Snapshot
 from postern.plain_text import plain as without_hidden
 
@@ -108,6 +109,18 @@ def workflow_table(snapshot: Snapshot, server_url: str, *, ids: bool = False) ->
             access += f" from {', '.join(workflow.networks)}"
         table.add_row(name, " ".join(workflow.methods), url, access)
     return table
+
+
+def schedule_table(snapshot: Snapshot, now: float) -> Table | None:
+    """The workflows that start by the clock, with their next times; None if there are none."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("workflow", "schedule", "next times"):
+        table.add_column(column, overflow="fold")
+    for name, trigger in sorted(snapshot.triggers.items()):
+        if (schedule := trigger.workflow.schedule) is not None:
+            times = [at.strftime("%Y-%m-%d %H:%M %Z") for at in schedule.next_times(now, NEXT_TIMES)]
+            table.add_row(name, schedule.text, ", ".join(times))
+    return table if table.row_count else None
 
 
 def checks_table(answers: Iterable[Check], failed: Check | None) -> Table:

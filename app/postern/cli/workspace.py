@@ -3,26 +3,28 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from postern.catalog import Snapshot
 from postern.cli.serving import readable_folder
 from postern.local_tenant import LocalTenant
-from postern.local_tenant.directory import EXAMPLE_CONNECTION, callback_path
-from postern.local_tenant.flows import FLOWS_AUDIENCE, flow_url
-from postern.local_tenant.tenant import DURABLE_KEY_NAME, GRANTS_KEY_NAME
-from postern.local_tenant.vault import AUDIT_KEY_NAME
+from postern.local_tenant.defaults import OPERATOR, OWN_APPLICATION, local_defaults
+from postern.local_tenant.directory import callback_path
 from postern.settings import Settings, load_settings
+
+__all__ = [
+    "OPERATOR",
+    "OWN_APPLICATION",
+    "STATE_FOLDER",
+    "Workspace",
+    "connection_callbacks",
+    "export_local_credential",
+    "local_defaults",
+    "local_settings",
+    "workspace",
+]
 
 STATE_FOLDER = Path("var/local-tenant")
 """Where the local tenant keeps its keys and certificates between starts."""
-
-
-OWN_APPLICATION = "postern"
-"""Postern's own application in the local tenant."""
-
-OPERATOR = "ada"
-"""The operator in the local tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,61 +69,6 @@ def local_settings(local: LocalTenant, public_url: str = "") -> Settings:
     """The settings with the local tenant's values instead of a real tenant's. `public_url` is the server's address, if
     it is known."""
     return load_settings(defaults=local_defaults(local) | ({"public_url": public_url} if public_url else {}))
-
-
-def local_defaults(local: LocalTenant) -> dict[str, Any]:
-    """The settings that the local tenant provides: its addresses, its people, connections to its directory, as the
-    application and as the caller, and a flow to call."""
-    own = local.applications[OWN_APPLICATION]
-    return {
-        "tenant_id": local.tenant_id,
-        "audience": list(local.audiences),
-        "authority": local.authority,
-        "client_id": local.client_id,
-        "client_secret_name": own.client_secret_name,
-        "key_vault_url": local.key_vault_url,
-        "grants_key_name": GRANTS_KEY_NAME,
-        "audit_key_name": AUDIT_KEY_NAME,
-        "durable_key_name": DURABLE_KEY_NAME,
-        "azure_credential": "client_secret",
-        "ca_bundle": str(local.ca_bundle),
-        "people": {**local.people, OWN_APPLICATION: own.object_id},
-        "operators": [local.people[OPERATOR]],
-        "connections": {
-            "graph": {
-                "base_url": local.graph_url,
-                "auth": {
-                    "type": "entra",
-                    "client_id": local.client_id,
-                    "client_secret": {"key_vault": own.client_secret_name},
-                    "scopes": ["https://graph.microsoft.com/.default"],
-                },
-            },
-            EXAMPLE_CONNECTION: {
-                "base_url": local.graph_url,
-                "auth": {
-                    "type": "oauth2",
-                    "flow": "authorization_code",
-                    "identity_provider": "entra",
-                    "client_id": local.client_id,
-                    "client_secret": {"key_vault": own.client_secret_name},
-                    "scopes": ["User.Read", "offline_access", "openid", "profile"],
-                    "per_user": True,
-                },
-            },
-        },
-        "triggers": {
-            "approve-leave": {
-                "url": flow_url(local, "approve-leave"),
-                "auth": {
-                    "type": "entra",
-                    "client_id": local.client_id,
-                    "client_secret": {"key_vault": own.client_secret_name},
-                    "audience": FLOWS_AUDIENCE,
-                },
-            }
-        },
-    }
 
 
 def connection_callbacks(local: LocalTenant, settings: Settings) -> set[str]:

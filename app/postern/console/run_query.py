@@ -18,6 +18,7 @@ LABELS: Mapping[str, str] = {
     "state": "state",
     "workflow": "workflow",
     "caller": "caller",
+    "kind": "started by",
     "since": "since",
     "until": "until",
     "text": "text",

@@ -3,12 +3,23 @@
 from collections.abc import Mapping
 from typing import Any
 
+from postern.access import BY_SERVER
 from postern.console.durable_words import waits_words
 from postern.console.words import duration
 from postern.journal.reading.records import RunRecord
 from postern.journal.reading.step_window import StepWindow
 from postern.journal.run import State, Step
 from postern.plain_text import plain
+
+KIND_WORDS: Mapping[str, str] = {
+    "anonymous": "an anonymous caller",
+    "user": "a person",
+    "application": "an application",
+    "schedule": "a schedule",
+    "failure": "a failure",
+    "finding": "a finding",
+}
+"""What starts runs, by the kind of the caller."""
 
 CANCELLED = "CancelledError"
 """The error of an attempt that was cut off: its run was cancelled, or timed out."""
@@ -63,8 +74,8 @@ def caller_words(record: RunRecord) -> str:
     """Who started a run: the name, which is for showing only, or the object id."""
     if record.caller_kind == "anonymous":
         return f"anonymous, {plain(record.caller_name)}" if record.caller_name else "anonymous"
-    if record.caller_kind == "finding":
-        return "a finding"
+    if record.caller_kind in BY_SERVER:
+        return plain(record.caller_name or KIND_WORDS[record.caller_kind])
     return plain(record.caller_name or record.object_id or record.client_id or record.caller_kind)
 
 

@@ -7,12 +7,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from postern.access import KINDS
 from postern.api.access import visible
 from postern.api.list_query import DEFAULT_LIMIT, PageQuery
 from postern.console.look_on import look_on
 from postern.console.page import PageRoute, Shown, Visit
 from postern.console.run_query import LABELS, Chip, RunQuery, run_query
 from postern.console.run_rows import run_rows
+from postern.console.run_words import KIND_WORDS
 from postern.console.services import Services
 from postern.console.words import state_words
 from postern.errors import problem
@@ -86,6 +88,7 @@ class Runs:
             "other_errors": [f"{name}: {text}" for name, text in asked.errors.items() if name not in LABELS],
             "chips": list(asked.chips()),
             "states": [(state.value, state_words(state.value)) for state in State],
+            "kinds": [(kind, KIND_WORDS[kind]) for kind in KINDS],
             "workflows": names[:MOST_SUGGESTED],
         }
 

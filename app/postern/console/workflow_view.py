@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import isfinite
 
+from postern.authoring.schedule import NEXT_TIMES, Schedule
 from postern.catalog import Trigger
 from postern.catalog.snapshot import Fault
 from postern.console.access_words import AccessWords, access_words
@@ -80,12 +81,15 @@ UNSEALED = (
 SEALED = "Yes. Bodies of its runs are sealed in the database until they succeed"
 
 
-def workflow_page(trigger: Trigger, *, seals_runs: bool = False) -> WorkflowPage:
-    """One workflow, without its operations."""
+def workflow_page(trigger: Trigger, now: float = 0.0, *, seals_runs: bool = False) -> WorkflowPage:
+    """One workflow, without its operations. `now` is for the next times of its schedule."""
     workflow = trigger.workflow
     options = {
         "Networks": ", ".join(workflow.networks),
         "Pages of other origins": ", ".join("any" if each == "*" else each for each in workflow.origins),
+        "Schedule": _schedule(workflow.schedule),
+        "Next times": _next_times(workflow.schedule, now),
+        "After a failure": f"{workflow.on_failure} is started" if workflow.on_failure else "",
         "Timeout": f"{workflow.timeout:g} s" if isfinite(workflow.timeout) else "",
         "Concurrent runs": f"at most {workflow.max_concurrency}" if workflow.max_concurrency else "",
         "Largest body": f"{workflow.max_body_bytes} bytes" if workflow.max_body_bytes else "",
@@ -100,6 +104,18 @@ def workflow_page(trigger: Trigger, *, seals_runs: bool = False) -> WorkflowPage
         plain(f"{trigger.file}:{workflow.line}"),
         tuple((name, value) for name, value in options.items() if value),
     )
+
+
+def _schedule(schedule: Schedule | None) -> str:
+    if schedule is None:
+        return ""
+    missed = "missed times are skipped" if schedule.missed == "skip" else "missed times start one run"
+    return f"{schedule.expression} in {schedule.timezone}, {missed}"
+
+
+def _next_times(schedule: Schedule | None, now: float) -> str:
+    times = schedule.next_times(now, NEXT_TIMES) if schedule is not None else []
+    return ", ".join(at.strftime("%Y-%m-%d %H:%M %Z") for at in times)
 
 
 def operations_of(trigger: Trigger, installation: Installation, tokens: str | None) -> list[Operation]:

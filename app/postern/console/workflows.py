@@ -86,7 +86,7 @@ class Workflows:
         recent = await self._failures(visit)
         faults = [fault for fault in snapshot.faults if name in fault.still_serving]
         values = {
-            "workflow": workflow_page(trigger, seals_runs=self.services.installation.seals_runs),
+            "workflow": workflow_page(trigger, self.services.now(), seals_runs=self.services.installation.seals_runs),
             "uses": uses_words(trigger.uses, self.services.settings.connections),
             "operations": await self._operations(trigger),
             "most_members": MOST_MEMBERS,

@@ -32,6 +32,10 @@ Body = Callable[[int], Coroutine[Any, Any, str]]
 May = Callable[[Execution], Awaitable[bool]]
 """Whether an execution may begin the body of a step now. Raises Later if that cannot be said yet."""
 
+Kept = Callable[[str, str, bool], bool]
+"""Called with a run, the label of a step whose checkpoint is kept, and whether its body ran now. Returns whether this
+process goes on with the run."""
+
 NESTED = 10_000
 """A step in a step has the number of the outer one times this, and its own: top-level steps keep their numbers when
 their code is not called again."""
@@ -42,7 +46,8 @@ INSIDE: ContextVar[str] = ContextVar("inside", default="")
 
 class DurableSteps:
     """The steps of durable runs. `execution_of` returns the execution of a run here, `may_begin` says whether it may
-    begin a body. `most` bytes of JSON may be a result. `note` gets the record of each step."""
+    begin a body. `most` bytes of JSON may be a result. `note` gets the record of each step, and
+    `kept` is asked when its checkpoint is there."""
 
     def __init__(
         self,
@@ -54,8 +59,10 @@ class DurableSteps:
         most: int,
         note: Note,
         now: Callable[[], float] = time,
+        kept: Kept = lambda _run_id, _label, _ran: True,
     ) -> None:
         self._steps = steps
+        self._kept = kept
         self._waits = waits
         self.execution_of = execution_of
         self._may_begin = may_begin
@@ -87,6 +94,8 @@ class DurableSteps:
         at, kept = await self.numbered(ctx, f"step {label}", body)
         record, _, text = kept.partition("\n")
         self._note(ctx.run_id, step_read(record))
+        if not self._kept(ctx.run_id, label, bool(noted)):
+            raise execution.gone()
         return self.value(execution, at, text, adapter, errors)
 
     def value(self, execution: Execution, at: int, text: str, adapter: Adapter, errors: list[BaseException]) -> Any:

@@ -40,7 +40,8 @@ log = structlog.get_logger("postern.durable")
 
 
 class DurableEngine:
-    """Runs durable runs in the server process `node`, on the database at `url`. `clock` counts seconds."""
+    """Runs durable runs in the server process `node`, on the database at `url`. `clock` counts seconds. With `early`,
+    the database of checkpoints is opened as soon as a durable workflow is served, before the first run."""
 
     def __init__(
         self,
@@ -50,8 +51,11 @@ class DurableEngine:
         turns: Turns,
         now: Callable[[], float] = time,
         clock: Callable[[], float] = monotonic,
+        *,
+        early: bool = True,
     ) -> None:
         self._node = node
+        self._early = early
         self._works = works
         self._turns = turns
         self._now = now
@@ -137,7 +141,7 @@ class DurableEngine:
 
     async def _needs_store(self) -> bool:
         """Whether a durable workflow is served here, or a run is there that may be executed."""
-        if any(trigger.workflow.durable for trigger in self._works.triggers().values()):
+        if self._early and any(trigger.workflow.durable for trigger in self._works.triggers().values()):
             return True
         return any(await self._works.read(partial(has_work, now=self._now())))
 

@@ -1,7 +1,7 @@
 """The table of findings: one for each subject, kind and day, which all server processes write together."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, case, delete, func, select, update
@@ -9,14 +9,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from postern.journal.finding import OF_ADDRESS, Finding, FindingState, Sighting, Who, evidence_of
 from postern.journal.known_callers import is_new_batch
-from postern.journal.schema import findings, runs
+from postern.journal.schema import findings
 
 KEPT_DAYS = 400
 MOST_ROWS = 20_000
 BATCH = 500
-MOST_ANCESTORS = 32
-ALERT_KIND = "finding"
-"""The kind of the caller of runs that findings start."""
 
 
 def record(connection: Connection, writer: str, number: int, now: float, seen: Sequence[Sighting]) -> list[Finding]:
@@ -74,17 +71,6 @@ def release_alert(connection: Connection, finding_id: str, claimed_at: float) ->
     """Give back an alert that could not be started. It may be repeated."""
     claimed = findings.c.id == finding_id, findings.c.alerted_at == claimed_at
     connection.execute(update(findings).where(*claimed).values(alerted_at=None))
-
-
-def is_of_alert(connection: Connection, run_ids: Iterable[str]) -> bool:
-    """Whether one of these runs was called by a run that a finding started, directly or not."""
-    waiting, depth = set(run_ids), 0
-    while waiting and depth < MOST_ANCESTORS:
-        rows = connection.execute(select(runs.c.caller_kind, runs.c.parent_run_id).where(runs.c.id.in_(waiting))).all()
-        if any(row.caller_kind == ALERT_KIND for row in rows):
-            return True
-        waiting, depth = {row.parent_run_id for row in rows if row.parent_run_id}, depth + 1
-    return False
 
 
 def count_new(connection: Connection, most: int = 1000) -> int:

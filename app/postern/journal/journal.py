@@ -30,6 +30,7 @@ from postern.journal.writing.pending import Operation, Sent
 from postern.journal.writing.queue import CROWDED, CROWDED_BYTES, Queue
 from postern.journal.writing.watched_writer import REPORT_EVERY, SILENCE, SLOW_START, WAITS, Gone, WatchedWriter
 from postern.journal.writing.writer import Done, NotOpened, Opened, Start, Trouble, Work, frame
+from postern.journal.writing.writer_link import StartWriter
 
 START_DELAY = 0.02
 """Seconds after which an unfinished run is queued to be recorded as running. Most have ended by then, and are a single
@@ -48,13 +49,13 @@ START_SECONDS = 10.0
 wait for it: on a busy machine a new process takes its time."""
 
 T = TypeVar("T")
-
 log = structlog.get_logger("postern.journal")
 
 
 class Journal:
     """Records of runs in the database at `url`. It belongs to one event loop, between `open` and `aclose`. `readable`:
-    the database has this program's tables already, so reads need not wait for the writer, which migrates them."""
+    the database has this program's tables already, so reads need not wait for the writer, which migrates them. For
+    `start_writer` see Link."""
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Journal:
         growth: Growth | None = None,
         silence: float = SILENCE,
         readable: bool = False,
+        start_writer: StartWriter | None = None,
     ) -> None:
         self.node = new_id()
         self.available = False
@@ -71,7 +73,7 @@ class Journal:
         self._readers = Readers(url)
         path = file_of(url)
         start = Start(url, self.node, None if path is None else identity_of(path))
-        self._writer = WatchedWriter(start, self._on_message, self._writer_gone, silence)
+        self._writer = WatchedWriter(start, self._on_message, self._writer_gone, silence, start_writer)
         self.dialect = self._readers.dialect
         self._patience = patience
         self._readable = readable
@@ -80,9 +82,7 @@ class Journal:
         self._timer: asyncio.TimerHandle | None = None
         self._scheduled = False
         self._sent: Sent | None = None
-        self._sent_at = 0.0
-        self._ticked_at = 0.0
-        self._waited = 0.0
+        self._sent_at = self._ticked_at = self._waited = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opened: asyncio.Future[None] | None = None
 
@@ -148,8 +148,7 @@ class Journal:
     def end(self, run: Run, along: Callable[[Connection], object] | None = None) -> "asyncio.Future[Any]":
         """Queue a run that has ended, and an operation for its transaction. The future has its result when both are on
         disk. If it raises Problem `journal-unavailable`, the run is still written later."""
-        loop = self._loop
-        if loop is None:
+        if (loop := self._loop) is None:
             raise RuntimeError("the journal is not open")
         future = loop.create_future()
         operation = None if along is None else Operation(pickle.dumps(along), None, None, waiter=future)
@@ -182,8 +181,7 @@ class Journal:
         """The result of `operation`, committed with the next batch: a function of a module, with its arguments as
         `functools.partial`, in the writer's process. It may run again after a lost connection. `undo` runs if it was
         committed after its caller got an error. Raises Problem `journal-unavailable`."""
-        loop = self._loop
-        if loop is None or not self.available:
+        if (loop := self._loop) is None or not self.available:
             raise unavailable()
         future = loop.create_future()
         self.queue.operate(Operation(pickle.dumps(operation), future, undo))
@@ -221,8 +219,7 @@ class Journal:
 
     def _tick(self) -> None:
         """Called every START_DELAY: record unfinished runs, and notice a batch that hangs."""
-        loop = self._loop
-        if loop is None:
+        if (loop := self._loop) is None:
             return
         self._timer = loop.call_later(START_DELAY, self._tick)
         now = monotonic()
@@ -335,8 +332,7 @@ class Journal:
 
     def _give_up(self) -> None:
         """Fail all waiting callers, because nothing can be recorded now. Operations without a caller stay queued."""
-        sent = self._sent
-        waiters, operations = self.queue.abandoned()
+        sent, (waiters, operations) = self._sent, self.queue.abandoned()
         for waiter in (each for each in [*(sent.waiters if sent else ()), *waiters] if not each.done()):
             waiter.set_exception(unavailable())
         for operation in [*(sent.operations if sent else ()), *operations]:

@@ -4,6 +4,7 @@ from sqlalchemy import Column, Double, Index, Integer, PrimaryKeyConstraint, Tab
 
 from postern.journal.durable_tables import approvals, durable_runs, signals
 from postern.journal.metadata import metadata
+from postern.journal.own_run_tables import failure_notices, failure_watches, schedules
 from postern.journal.run_log_table import run_logs
 from postern.journal.security_tables import (
     audit_chains,
@@ -24,6 +25,8 @@ __all__ = [
     "calls",
     "clock",
     "durable_runs",
+    "failure_notices",
+    "failure_watches",
     "findings",
     "grants",
     "idempotency_keys",
@@ -35,6 +38,7 @@ __all__ = [
     "revocations",
     "run_logs",
     "runs",
+    "schedules",
     "sessions",
     "signals",
     "signed_urls",

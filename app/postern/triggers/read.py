@@ -131,6 +131,8 @@ def _fitted(
     found: dict[str, Any] = {}
     mistakes: list[dict[str, str]] = []
     for parameter in workflow.path_parameters:
+        if parameter.name not in path_parameters:  # the server itself starts the run: the default stands for it
+            continue
         try:
             text: Any = path_parameters[parameter.name]
             found[parameter.name] = parameter.validators.usual.validate_strings(text)

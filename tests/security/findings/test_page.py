@@ -65,4 +65,4 @@ def test_a_kind_of_a_later_release_is_its_own_name():
 
 def test_the_run_of_an_alert_acts_for_nobody():
     principal = principal_of(Caller("finding"), StartedBy.FINDING, called=False)
-    assert (principal.owner, principal.why) == ("", "no-person")
+    assert (principal.owner, principal.why) == ("", "finding")

@@ -39,13 +39,14 @@ NO_TOKEN = Wrong(
     "Caller: call the workflow again, with a new token",
     "resubmitted",
 )
+NO_PERSON = Wrong(f"{_OF}, and no person called this run", _PERSON, "no-person")
 NOBODY: Mapping[str, Wrong] = {
     "anonymous": NOT_ANONYMOUS,
     "application": Wrong(f"{_OF}, and the caller of this run is an application", _PERSON, "application"),
     "called-by-run": Wrong(
         f"{_OF}, and this run was called by another run, as Postern's own application", _PERSON, "called-by-run"
     ),
-    "no-person": Wrong(f"{_OF}, and no person called this run", _PERSON, "no-person"),
+    **dict.fromkeys(("no-person", "schedule", "on-failure", "finding"), NO_PERSON),
 }
 """By the code of `access.principal` that says why a run acts for nobody. The other one is that it was resubmitted."""
 

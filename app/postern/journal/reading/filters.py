@@ -34,9 +34,10 @@ NESTED = sql("parent_run_id IS NOT NULL")
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """The filters for runs. `caller` is an object id or ANONYMOUS. `since` and `until` limit the start, in Unix
-    seconds, both inclusive. `text` is searched in names, bodies and errors, ignoring case. `owner` (tenant id, object
-    id) limits the list to the runs of that caller, who does not see all messages of errors."""
+    """The filters for runs. `caller` is an object id or ANONYMOUS, `kind` the kind of the caller. `since` and `until`
+    limit the start, in Unix seconds, both inclusive. `text` is searched in names, bodies and errors, ignoring case.
+    `owner` (tenant id, object id) limits the list to the runs of that caller, who does not see all messages of
+    errors."""
 
     workflow: str | None = None
     state: State | None = None
@@ -46,6 +47,7 @@ class RunFilter:
     text: str | None = None
     parent: str | None = None
     owner: tuple[str, str] | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,10 @@ def way_of_runs(filters: RunFilter, dialect: str) -> Way:
         lead, value, implied = equal[0]
         along = (_is(lead, value), *implied)
     rest = [_is(each.concat(""), value) for each, value, _ in equal[1:]]
-    if filters.caller == ANONYMOUS:  # runs that a finding started have no object id either
+    if filters.caller == ANONYMOUS:  # runs that the server started have no object id either
         rest.append(column.caller_kind == ANONYMOUS)
+    if filters.kind is not None:
+        rest.append(column.caller_kind == filters.kind)
     if filters.state is State.SUCCEEDED:
         rest.append(column.state.concat("") == State.SUCCEEDED.value)
     if filters.owner is not None:

@@ -9,7 +9,7 @@ import structlog
 
 from postern.journal.database.faults import Cause, Kind
 from postern.journal.writing.writer import Broken, NotOpened, Opened, Opening, Start, Working
-from postern.journal.writing.writer_link import Link
+from postern.journal.writing.writer_link import Link, StartWriter
 
 SILENCE = 60.0
 """Seconds without a word of a writer that has a batch, or that is being started, until it is killed. One that waits for
@@ -46,6 +46,7 @@ class WatchedWriter:
         received: Callable[[object], None],
         gone: Callable[[Gone], None],
         silence: float = SILENCE,
+        start_writer: StartWriter | None = None,
     ) -> None:
         self.is_open = False
         """Whether it has opened the database, and takes batches."""
@@ -53,6 +54,7 @@ class WatchedWriter:
         self._received = received
         self._gone = gone
         self._most_silence = silence
+        self._start_writer = start_writer
         self._link: Link | None = None
         self._silent = 0.0
         self._is_opening = False
@@ -70,7 +72,7 @@ class WatchedWriter:
             await former.aclose(self._most_silence)
         if self._closed:
             return
-        link = self._link = Link(self._start, self._on_message, self._on_lost)
+        link = self._link = Link(self._start, self._on_message, self._on_lost, self._start_writer)
         try:
             await link.open()
         except OSError as error:

@@ -18,16 +18,26 @@ PROGRAM = (
     "from postern.journal.writing.writer import main; main()"
 )
 
+StartWriter = Callable[[int, int], "subprocess.Popen[bytes]"]
+"""Starts a writer with the other end of a socket, and with a file for what it prints, both as file descriptors."""
+
 LONGEST_LINE = 300
 """Characters of what a writer printed last that are logged."""
 
 
 class Link(asyncio.Protocol):
     """Starts a writer, sends it work and receives its messages: `received` is called with each message, `lost` when the
-    writer has ended by itself."""
+    writer has ended by itself. `start_writer` starts it in another way than as a process."""
 
-    def __init__(self, start: Start, received: Callable[[Any], None], lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        start: Start,
+        received: Callable[[Any], None],
+        lost: Callable[[], None],
+        start_writer: StartWriter | None = None,
+    ) -> None:
         self._start = start
+        self._start_writer = start_writer
         self._on_message = received
         self._lost = lost
         self._received = bytearray()
@@ -41,7 +51,7 @@ class Link(asyncio.Protocol):
         try:
             with its:
                 self._printed = _scratch()
-                self._process = _writer(its.fileno(), self._printed.fileno())
+                self._process = (self._start_writer or _writer)(its.fileno(), self._printed.fileno())
         except OSError:
             ours.close()
             self._forget()

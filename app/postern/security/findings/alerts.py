@@ -18,8 +18,9 @@ from structlog.typing import FilteringBoundLogger
 
 from postern.errors import Problem
 from postern.ids import new_id
+from postern.journal.consequences import is_consequence
 from postern.journal.finding import OF_ADDRESS, Finding
-from postern.journal.findings import claim_alert, is_of_alert, release_alert, to_alert
+from postern.journal.findings import claim_alert, release_alert, to_alert
 from postern.journal.run import Run, State
 from postern.journal.server_processes import Transaction
 
@@ -32,7 +33,8 @@ AGE = 3600.0
 LOOK_SECONDS = 60.0
 MOST_LOOKED_AT = 100
 
-OUTCOMES = ("succeeded", "failed", "not-started", "skipped")
+OUTCOMES = ("succeeded", "accepted", "failed", "not-started", "skipped")
+"""A durable run is accepted, and ends later."""
 
 log = structlog.get_logger("postern.findings")
 
@@ -105,7 +107,7 @@ class Alerts:
         evidence = finding.evidence
         if evidence.refused and self.own_client and finding.who.client_id == self.own_client:
             return True
-        return bool(evidence.runs) and await self.read(partial(is_of_alert, run_ids=evidence.runs))
+        return bool(evidence.runs) and await self.read(partial(is_consequence, run_ids=evidence.runs))
 
     async def settle(self) -> None:
         """Wait for the runs that have been started."""
@@ -122,8 +124,8 @@ class Alerts:
         except Exception as error:
             self._report("failed", finding, run_id=run_id, reason=type(error).__name__)
         else:
-            good = run.outcome.state is State.SUCCEEDED
-            self._report("succeeded" if good else "failed", finding, run_id=run_id, reason=run.outcome.state.value)
+            ended = {State.SUCCEEDED: "succeeded", State.WAITING: "accepted"}.get(run.outcome.state, "failed")
+            self._report(ended, finding, run_id=run_id, reason=run.outcome.state.value)
 
     async def _release(self, finding: Finding, claimed_at: float) -> None:
         """It is tried again at the next look."""
@@ -134,5 +136,5 @@ class Alerts:
 
     def _report(self, outcome: str, finding: Finding, **fields: str) -> None:
         self.outcomes[outcome] += 1
-        write = self.log.info if outcome in ("succeeded", "skipped") else self.log.error
+        write = self.log.info if outcome in ("succeeded", "accepted", "skipped") else self.log.error
         write(f"alert-{outcome}", workflow=self.workflow, finding=finding.id, kind=finding.kind, **fields)

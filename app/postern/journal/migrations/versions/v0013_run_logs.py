@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0013_for_0002"
-down_revision = "0011_for_0002"
+down_revision = "0012_for_0002"
 adds = ("run_logs",)
 
 

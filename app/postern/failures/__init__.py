@@ -1,0 +1,1 @@
+"""Runs that hear of the failures of other runs."""

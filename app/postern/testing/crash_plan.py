@@ -1,0 +1,43 @@
+"""Which step the server process ends after, and which steps were done before."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from postern.testing.failing import KitFailure
+
+
+@dataclass(slots=True)
+class CrashPlan:
+    """`step` is the one to end after. `done` are the labels of the steps with a checkpoint, by run and number in it.
+    `fail` is told what must not be."""
+
+    fail: Callable[[KitFailure], object]
+    step: str | None = None
+    happened: threading.Event = field(default_factory=threading.Event)
+    done: dict[tuple[str, int], str] = field(default_factory=dict)
+    _counts: Counter[str] = field(default_factory=Counter)
+
+    def plan(self, step: str) -> None:
+        """End after this step."""
+        self.step = step
+        self.happened.clear()
+
+    def begin_again(self) -> None:
+        """Another server process goes on: each run counts its steps from the first one."""
+        self.step = None
+        self.happened.clear()
+        self._counts.clear()
+
+    def kept(self, run_id: str, label: str, ran: bool) -> bool:
+        """A step has its checkpoint, and its body `ran` now. Returns whether the server process lives on. Nothing goes
+        on after the crash."""
+        self._counts[run_id] += 1
+        place = run_id, self._counts[run_id]
+        if ran and place in self.done:
+            self.fail(KitFailure(f"The step {label} was done before the crash, and ran again after it."))
+        self.done[place] = label
+        if label == self.step:
+            self.happened.set()
+        return not self.happened.is_set()
