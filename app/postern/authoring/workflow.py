@@ -48,8 +48,8 @@ class Workflow:
     results are not validated. `connections` and `secrets` are None if any may be used. `networks` are those that
     requests may come from, () for any. `origins` are those whose pages may read replies in a browser (CORS). `timeout`
     is in seconds, infinite for none. `signals` is who may send signals to runs, None for their callers and
-    operators. `schedule` is None if it starts by requests only. `on_failure` is the name of the workflow that hears of
-    failed runs, "" for none."""
+    operators. `schedule` is None if it starts by requests only. `on_failure` is the name of the workflow that is
+    notified of failed runs, "" for none."""
 
     name: str
     function: Callable[..., Any]
