@@ -38,6 +38,10 @@ class Trace(NamedTuple):
 RUN: ContextVar[tuple[str, Trace | None] | None] = ContextVar("run", default=None)
 """The id of the current run, and the trace that its request named. None outside of runs."""
 
+SECURED: ContextVar[bool] = ContextVar("secured", default=False)
+"""Whether the workflow of the current run has `secure_inputs` or `secure_outputs`: nothing that its code prints or logs
+is kept."""
+
 
 def parse(field: bytes, state: bytes = b"") -> Trace | None:
     """The trace that a `traceparent` field names, with its `tracestate`. None if the field is not valid: it is then

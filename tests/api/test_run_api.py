@@ -9,6 +9,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from postern.api import run_actions
+from postern.journal.run_logs import Lines, LogLine, add_lines
 from postern.journal.schema import runs
 from postern.local_tenant import LocalTenant
 from tests.api.installations import ADAS_RUN, ANONYMOUS_RUN, LISAS_RUN, RUNNING, UNKNOWN, RunApi, open_run_api
@@ -355,3 +356,44 @@ async def test_rejected_requests_are_logged_without_ids_of_runs_or_tokens(run_ap
         ("/runs", "bad-filter", "bad-filter"),
     ]
     assert not any(text in str(logs) for text in ("SENT", RUNNING, ANONYMOUS_RUN, "eyJ"))
+
+
+LOGS = """
+                  | anonymous's | ada's | lisa's | unknown
+                  | 403         | 404   | 404    | 404
+ada               | 403         | 403   | 404    | 404
+lisa              | 403         | 404   | 403    | 404
+backup-job        | 403         | 404   | 404    | 404
+operator          | 200         | 200   | 200    | 404
+listed operator   | 200         | 200   | 200    | 404
+operator at other | 403         | 403   | 404    | 404
+expired           | 403         | 401   | 401    | 401
+garbage           | 403         | 401   | 401    | 401
+"""
+"""Rows are tokens, columns are runs."""
+
+
+async def test_what_a_run_printed_and_logged_is_for_operators(run_api: RunApi):
+    said = LogLine(NOON, "log", "warning", "mine", "twice booked")
+    with run_api.engine.begin() as connection:
+        for run_id in (ANONYMOUS_RUN, ADAS_RUN, LISAS_RUN):
+            add_lines(connection, Lines(run_id, 1, 1, (said, LogLine(NOON, "stdout", "", "", "room 7")), 3, 0, ""))
+    ids = (ANONYMOUS_RUN, ADAS_RUN, LISAS_RUN, UNKNOWN)
+    for line in LOGS.strip("\n").splitlines()[1:]:
+        who, *expected = (part.strip() for part in line.split("|"))
+        answers = [await run_api.get(f"/runs/{run_id}/logs", who) for run_id in ids]
+        assert [str(answer.status_code) for answer in answers] == expected, who
+        assert all(("room 7" in answer.text) is (answer.status_code == 200) for answer in answers), who
+    log = (await run_api.get(f"/runs/{ADAS_RUN}/logs", "operator")).json()
+    assert (log["count"], log["left_out"], log["secured"]) == (5, 3, 0)
+    at = {"at": "2026-01-01T12:00:00.000Z", "attempt": 1}
+    assert log["lines"] == [
+        at | {"source": "log", "level": "warning", "logger": "mine", "text": "twice booked"},
+        at | {"source": "stdout", "level": None, "logger": None, "text": "room 7"},
+    ]
+
+
+async def test_reading_the_lines_of_anothers_run_is_logged(run_api: RunApi):
+    with capture_logs() as logs:
+        await run_api.get(f"/runs/{ADAS_RUN}/logs", "operator")
+    assert [line["event"] for line in logs if line["event"] != "signing-keys-changed"] == ["run-viewed"]

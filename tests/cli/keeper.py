@@ -183,6 +183,7 @@ class Keeper:
     def forget(self) -> None:
         """Be as new."""
         self.runs: list[Record] = []
+        self.logs: list[Record] = []
         self.refusals: list[Record] = []
         self.findings: list[Record] = []
         self.events: list[Record] = []
@@ -209,6 +210,7 @@ class Keeper:
                 Route("/runs", self._page(self._runs)),
                 Route("/runs/{id}", self._page(self._run)),
                 Route("/runs/{id}/tree", self._page(self._run)),
+                Route("/runs/{id}/logs", self._page(self._logs)),
                 Route("/runs/{id}/cancel", self._page(self._cancel), methods=["POST"]),
                 Route("/runs/{id}/resubmit", self._page(self._resubmit), methods=["POST"]),
                 Route("/runs/{id}/resume", self._page(self._resume), methods=["POST"]),
@@ -229,6 +231,12 @@ class Keeper:
                 Route("/workflows/{name}/signed-urls/{id}", self._page(self._revoke_link), methods=["DELETE"]),
             ]
         )
+
+    def _logs(self, request: Request, query: Record, who: str, operator: bool) -> Response:
+        """The next of the logs, or the last one."""
+        if not operator:
+            return _problem("forbidden")
+        return JSONResponse(self.logs.pop(0) if len(self.logs) > 1 else self.logs[0])
 
     def _page(self, page: Any) -> Any:
         async def answered(request: Request) -> Response:

@@ -15,7 +15,7 @@ COMMANDS = [
     *("health", "link", "list", "new", "refusals", "revoke", "runs", "secrets", "serve", "test", "token"),
 ]
 OF_AUDIT = ["export", "key", "list", "verify"]
-OF_RUNS = ["cancel", "follow", "list", "resubmit", "resume", "show", "signal"]
+OF_RUNS = ["cancel", "follow", "list", "logs", "resubmit", "resume", "show", "signal"]
 OF_APPROVALS = ["approve", "list", "reject"]
 OF_CONNECTIONS = ["disconnect", "link", "list", "reseal", "test"]
 OF_FINDINGS = ["acknowledge", "list", "show"]

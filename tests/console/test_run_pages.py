@@ -13,6 +13,7 @@ from sqlalchemy import insert
 from structlog.testing import capture_logs
 
 from postern.journal.run import State
+from postern.journal.run_logs import Lines, LogLine, add_lines
 from postern.journal.schema import calls, steps
 from tests.api.records import ADA, LISA, record
 from tests.console.run_visits import RunConsole, open_run_console
@@ -314,6 +315,8 @@ async def test_text_of_others_is_text(console: RunConsole, evil: str):
         trace_id=evil,
         parent_run_id=evil,
     )
+    with console.engine.begin() as connection:
+        add_lines(connection, Lines(ADAS_RUN, 1, 1, (LogLine(NOON, "log", evil, evil, evil),), 0, 0, ""))
     put_steps(console, ADAS_RUN, (1, evil, [(2, 3, evil)]))
     put_call(console, ADAS_RUN, 1, None, name=evil, url=evil, error_type=evil)
     for page in ("", f"/{ADAS_RUN}", f"/{ADAS_RUN}/cancel", f"/{ADAS_RUN}/resubmit", f"?{urlencode({'text': evil})}"):
@@ -341,3 +344,31 @@ async def test_secured_bodies_are_on_no_page(console: RunConsole):
         assert '"Ada"' not in unescape(seen.page)
     assert "are not recorded, because its workflow is secured" in seen.text
     assert "<textarea" not in seen.page
+
+
+SAID = (
+    LogLine(NOON, "stdout", "", "", "3 seats \x1b[31m<b>"),
+    LogLine(NOON + 1.5, "log", "warning", "of.mine", "twice"),
+)
+
+
+@pytest.mark.parametrize(("who", "shown"), [("operator", True), ("ada", False)])
+async def test_what_a_run_printed_and_logged_is_for_operators(console: RunConsole, who: str, shown: bool):
+    with console.engine.begin() as connection:
+        add_lines(connection, Lines(ADAS_RUN, 1, 1, SAID, 4, 0, ""))
+    page = (await console.get(f"/console/runs/{ADAS_RUN}", who)).page
+    lines = "12:00:00.000  stdout  3 seats \\x1b[31m&lt;b&gt;\n12:00:01.500  warning of.mine  twice"
+    assert (lines in page) is shown
+    assert ("6 lines, of which the last 4 are not recorded" in page) is shown
+    assert ("3 seats" in page) is shown
+
+
+async def test_of_a_secured_workflow_and_of_several_attempts_the_log_says_so(console: RunConsole):
+    with console.engine.begin() as connection:
+        add_lines(connection, Lines(LISAS_RUN, 1, 1, (), 0, 1, ""))
+        for attempt in (1, 2):
+            add_lines(connection, Lines(ADAS_RUN, attempt, 1, SAID[1:], 0, 0, ""))
+    page = (await console.get(f"/console/runs/{LISAS_RUN}")).page
+    assert "1 line, which are not recorded: the workflow has secure_inputs or secure_outputs" in page
+    assert "attempt 2  12:00:01.500  warning" in (await console.get(f"/console/runs/{ADAS_RUN}")).page
+    assert 'id="log"' not in (await console.get(f"/console/runs/{RUNNING}")).page

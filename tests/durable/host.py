@@ -36,6 +36,7 @@ from postern.journal.run import Run
 from postern.journal.schema import runs
 from postern.journal.signals import Arrival, Sent
 from postern.runs.room import Room
+from postern.runs.run_lines import RunLines
 from postern.runs.steps import Steps
 from postern.runs.threads import Threads
 from postern.triggers.read import arguments
@@ -90,6 +91,8 @@ class Host:
         """Start an engine: a new server process."""
         held, workers, most = self._options
         turns, journal = Turns(workers), self.journal
+        self.lines = lines = RunLines(lambda run_id: self.engine.find(run_id), journal)
+        lines.open()
         works = Works(
             journal.read,
             journal.write,
@@ -98,6 +101,7 @@ class Host:
             self.seals,
             self._threads,
             self._has_ended,
+            lines,
         )
         self.engine = engine = DurableEngine(self.url, new_id(), works, turns)
 
@@ -253,6 +257,7 @@ class Host:
     # What the engine works with
 
     def _has_ended(self, run: Run) -> None:
+        self.lines.ended(run)
         self.ended[run.id] = run
         self._something.set()
 

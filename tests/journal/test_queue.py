@@ -276,7 +276,7 @@ def test_what_callers_no_longer_wait_for_leaves_the_runs_queued():
 def test_a_run_whose_caller_has_a_full_share_is_not_started():
     journal: Any = Journal("sqlite:///unused.db")
     journal.available = True
-    fill(journal._queue, (ANYONE, "192.0.2.1"), size=10)
+    fill(journal.queue, (ANYONE, "192.0.2.1"), size=10)
     for start in (journal.begin, journal.admit):  # the second one is for runs with an Idempotency-Key
         with pytest.raises(Problem) as caught:
             start(run_of())

@@ -202,6 +202,7 @@ def test_an_exception_shows_its_message_and_traceback_with_the_request(dev: Serv
     trace = f'File "{path}", line 7, in pay'
     line = json.loads(dev.says(rf".*workflow-failed.*{run_id}.*"))
     assert (line["method"], line["url"], line["error"]) == ("POST", "/triggers/fails", "ValueError: no money for 12")
+    assert line["caller"] == "anonymous"
     assert line["exception"].splitlines()[1].strip().startswith(f'File "{path}", line 11, in fails')
     assert trace in line["exception"]
     records = [

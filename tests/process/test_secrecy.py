@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
@@ -176,3 +177,68 @@ def test_no_secret_of_the_vault_appears_in_the_log(server: Server, local_tenant:
     server.says("RuntimeError")
     assert "secret-read" in server.output
     assert not leaked(grams(secret, own, MARKER), reported + server.output)
+
+
+PRINTS = """
+import logging, sys
+from pydantic import BaseModel, field_validator
+from postern import Context, anonymous, workflow
+
+log = logging.getLogger("of.mine")
+
+class Patient(BaseModel):
+    name: str
+
+    @field_validator("name")
+    @classmethod
+    def check(cls, name: str) -> str:
+        print("validates", name)
+        log.warning("validates %s", name)
+        return name
+
+async def keep(name: str) -> None:
+    print("keeps", name)
+
+def say(name: str) -> None:
+    print("says", name, end="")
+    print(name, file=sys.stderr)
+    log.info("name %s", name)
+    log.error("failed for %s", name, exc_info=ValueError(name))
+
+@workflow(access=anonymous(), secure_inputs=True)
+async def hushed(ctx: Context, patient: Patient) -> str:
+    say(patient.name)
+    await ctx.step(keep, patient.name)
+    return "kept"
+
+@workflow(access=anonymous(), secure_outputs=True)
+def hushed_in_a_thread(ctx: Context, patient: Patient) -> str:
+    say(patient.name)
+    return "kept"
+
+@workflow(access=anonymous())
+def prints(ctx: Context, name: str) -> None:
+    say(name)
+"""
+
+
+def test_what_a_secured_workflow_prints_and_logs_is_in_no_output_and_no_record(server: Server):
+    """Only how many lines there were. Those of another workflow are in the log with the run's id, and on its record."""
+    marker = "patient-of-ward-7b3e1c"
+    (server.folder / "workflows" / "prints.py").write_text(PRINTS, encoding="utf-8")
+    shown = server.answers("prints", 200, json="name-to-be-seen").headers["x-run-id"]
+    hushed = [
+        server.answers(name, 200, json={"name": marker}).headers["x-run-id"]
+        for name in ("hushed", "hushed-in-a-thread")
+    ]
+    server.says(r"name-to-be-seen")
+    database = server.folder / "var" / "postern.db"
+    with sqlite3.connect(database) as connection:
+        rows = connection.execute("SELECT run_id, kept, secured, lines FROM run_logs").fetchall()
+    connection.close()
+    counts = {row[0]: (row[1], row[2]) for row in rows}
+    assert [counts[run_id] for run_id in hushed] == [(0, 4), (0, 4)]
+    assert counts[shown] == (5, 0)
+    assert ("name-to-be-seen" in str(rows), marker in str(rows)) == (True, False)
+    assert marker not in server.output
+    assert "name-to-be-seen" in server.output

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from postern.runs.steps import Steps
 from postern.runs.tracebacks import MOST_FRAMES, MOST_LINES, MOST_OF_A_LINE, traceback_of
+from tests.runs.contexts import context
 
 LOCAL = "VALUE-OF-A-LOCAL"
 PRICES: dict[str, int] = {}
@@ -91,3 +93,25 @@ def test_an_exception_that_cannot_describe_itself_has_one_too():
 def test_a_secret_of_many_lines_is_not_shown_by_its_end():
     text = "-----BEGIN PRIVATE KEY-----\n" + "hunter2\n" * 2 * MOST_LINES + "-----END PRIVATE KEY-----"
     assert "hunter2" not in traceback_of(caught(pay, text), __file__, messages=True)
+
+
+@pytest.mark.anyio
+async def test_calls_of_the_server_between_those_of_the_author_are_left_out():
+    """A step is called by several functions of the server, and what it raises is the author's."""
+    ctx = context(Steps(note=lambda run_id, step: None).run)
+
+    async def fails() -> None:
+        raise ValueError("no seat")
+
+    async def author() -> None:
+        await ctx.step(fails)
+
+    found: BaseException = AssertionError()
+    try:
+        await author()
+    except ValueError as error:
+        found = error
+    text = traceback_of(found, __file__, messages=True)
+    names = [line.rpartition(" in ")[2] for line in text.splitlines() if line.startswith("  File")]
+    assert names[-2:] == ["author", "fails"]
+    assert {line.split('"')[1] for line in text.splitlines() if line.startswith("  File")} == {__file__}

@@ -66,8 +66,10 @@ def flaky(seen: list[int]) -> int:
 CALLS: list[int] = []
 
 
-@workflow(access=specific_users("lisa"), schedule="0 7 * * MON-FRI", timezone="Europe/Madrid")
+@workflow(schedule="0 7 * * MON-FRI", timezone="Europe/Madrid", on_failure="tell")
 async def report(ctx: Context) -> str:
+    if ctx.request.headers.get("Postern-Scheduled-Time", "").startswith("2026-03-31"):
+        raise ValueError("no figures")
     return f"{ctx.caller.kind} {ctx.caller.name}"
 
 
@@ -232,13 +234,15 @@ def test_expiry():
 
 
 def test_a_schedule():
+    connections["shop"].post("/failures").replies("noted")
     clock.start_at("2026-03-27T05:00:00Z")  # a Friday
     assert runs("report") == []
     clock.advance("4d")  # over a weekend, in which the clocks change
     assert [run.started_at[:16] for run in runs("report")] == [
         "2026-03-31T05:00", "2026-03-30T05:00", "2026-03-27T06:00"
     ]
-    assert runs("report")[0].caller.kind == "schedule"
+    assert [run.state for run in runs("report")] == ["Failed", "Succeeded", "Succeeded"]
+    assert [run.caller.kind for run in runs("report")[:1] + runs("tell")] == ["schedule", "failure"]
 
 
 def test_what_a_failure_starts():

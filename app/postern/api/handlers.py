@@ -21,6 +21,7 @@ from postern.api.representation import (
 )
 from postern.api.results import Results, applied
 from postern.api.run_actions import RETRY_AFTER, Read, RunActions, Seen, Underway, see
+from postern.api.run_log_json import log_json
 from postern.api.sent_object import sent_json
 from postern.catalog import Snapshot
 from postern.errors import Problem, problem
@@ -29,6 +30,7 @@ from postern.journal.reading.call_tree import Tree, find_tree
 from postern.journal.reading.durable_parts import DurableParts, durable_parts
 from postern.journal.reading.queries import find_run, list_refusals, list_runs
 from postern.journal.reading.records import RunRecord
+from postern.journal.reading.run_logs import run_log
 from postern.journal.shares import Holder, holder_of
 from postern.json_parser import parse
 from postern.preferences import prefers_async
@@ -90,6 +92,16 @@ class Handlers:
             return standing(self.installation, run, seen.caller) in (Standing.OPERATOR, Standing.OWNER)
 
         return json_reply(200, tree_json(tree, may_see))
+
+    async def logs(self, request: Request) -> Answer:
+        """What the code of a run printed and logged, for operators."""
+        seen = await self._seen(request)
+        if not seen.private:
+            raise problem("forbidden")
+        no_parameters(request.scope["query_string"])
+        found = await self.read(partial(run_log, run_id=seen.record.id), seen.holder)
+        self.actions.note_view(seen)
+        return json_reply(200, log_json(seen.record.state, found))
 
     async def result(self, request: Request) -> Answer:
         """The workflow's own reply, once there is one; with `Prefer: wait=N` as soon as there is one, within so many

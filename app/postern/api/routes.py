@@ -102,6 +102,7 @@ def _of_runs(handlers: Handlers) -> tuple[tuple[str, str, Page], ...]:
         ("GET", "/runs/{id}", handlers.run),
         ("GET", "/runs/{id}/result", handlers.result),
         ("GET", "/runs/{id}/tree", handlers.tree),
+        ("GET", "/runs/{id}/logs", handlers.logs),
         ("POST", "/runs/{id}/cancel", handlers.cancel),
         ("POST", "/runs/{id}/resubmit", handlers.resubmit),
         ("POST", "/runs/{id}/resume", handlers.resume),

@@ -33,7 +33,8 @@ from postern.assembly.signed_urls import MakeSecret, SignedUrlsPart, signed_urls
 from postern.assembly.takeovers import beat_every
 from postern.assembly.telemetry import telemetry_part
 from postern.console.services import LocalCaller
-from postern.logs import configure_logs, log_format
+from postern.logs import configure_logs, divide_streams, log_format
+from postern.runs.breakpoints import refuse_breakpoints
 from postern.settings import Settings, load_settings
 from postern.settings.console import missing_for_console
 from postern.settings.role import Role
@@ -170,6 +171,8 @@ def create_app_from_environment(role: Role = Role.ALL) -> Application:
     """The application of one of several processes, with the settings that `postern serve` found."""
     settings = load_settings()
     configure_logs(log_format(settings.log_format))
+    divide_streams()
+    refuse_breakpoints()
     return create_app(settings, role=role)
 
 

@@ -44,6 +44,7 @@ def engine_part(base: Foundation, runs: RunsPart, pages: str, *, executes: bool)
     turns, ended = Turns(settings.durable_workers), EndedRuns(runs.ended)
     works = Works(
         *(journal.read, journal.write, base.catalog.triggers, _reader(runs), seals, runs.threads, ended.by_code),
+        runs.lines,
         pages,
         runs.processes.beat_age,
         journal.quiet,

@@ -15,7 +15,8 @@ from postern.journal.audit_event import Kind
 from postern.journal.database.engine import check_database
 from postern.journal.journal import Journal
 from postern.journal.reading.readers import SERVER
-from postern.journal.retention import Retention
+from postern.journal.retention import BATCH, Retention, id_before
+from postern.journal.run_logs import delete_lone_lines
 from postern.journal.sessions import ends_of
 from postern.journal.storage import SUMS_SECONDS, Growth, Storage
 from postern.journal.writing.writer_link import StartWriter
@@ -41,6 +42,9 @@ def journal_part(
     journal = Journal(settings.database_url, growth=growth, readable=readable, start_writer=start_writer)
     read_sums = partial(journal.read, caller=SERVER, seconds=SUMS_SECONDS)
     retention = Retention(journal.write, settings.retention_days, ends=ends_of(settings), deleted=deleted)
+    retention.also["run_logs"] = lambda before: journal.write(
+        partial(delete_lone_lines, before_id=id_before(before), limit=BATCH)
+    )
     storage = Storage(settings.database_url, growth, read_sums, journal.write, report=deleted)
 
     @asynccontextmanager

@@ -21,11 +21,12 @@ from postern.journal.journal import Journal
 from postern.journal.run import Run, State
 from postern.journal.secured import url_shown
 from postern.journal.server_processes import BEAT_EVERY, ServerProcesses
-from postern.logs import write_later
+from postern.logs import BEGUN, author_log, taking, write_later
 from postern.redaction import without_secret_values
 from postern.runs.blocked_loop import BlockedLoop
 from postern.runs.executor import LEFT_BEHIND, SharedExecutor
 from postern.runs.origin import holder
+from postern.runs.run_lines import RunLines
 from postern.runs.runner import Runner
 from postern.runs.steps import Steps
 from postern.runs.threads import Threads
@@ -38,8 +39,8 @@ Find = Callable[[str], Run | None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunsPart(Part):
     """Runs workflows. `requests` counts the outcomes of requests to triggers. `services`, `steps`, `calls`, `threads`,
-    `ended` and `processes` are for another engine beside the runner, which adds itself to `elsewhere`. Each of `failed`
-    is called with the id of a run that has not succeeded and whose workflow has `on_failure`."""
+    `ended`, `processes` and `lines` are for another engine beside the runner, which adds itself to `elsewhere`. Each of
+    `failed` is called with the id of a run that has not succeeded and whose workflow has `on_failure`."""
 
     runner: Runner
     requests: RequestCounts
@@ -51,6 +52,7 @@ class RunsPart(Part):
     failed: list[Callable[[str], object]]
     elsewhere: list["Elsewhere"]
     processes: ServerProcesses
+    lines: RunLines
 
 
 class Elsewhere(Protocol):
@@ -93,8 +95,9 @@ def runs_part(
     steps = Steps(note=journal.note_step, sleep=wait, threads=of_steps, left=left, home=connections.home)
     calls = Calls(settings, triggers, connections.open, journal.note_call, sleep=wait, left=left, home=connections.home)
     requests = RequestCounts(served=triggers)
-    services = Services(connections.secret, connections.of_run, log, steps.run, calls.call)
-    counted = _show_failures(requests, log, failed) if for_author else _count_and_log(requests, failed)
+    services = Services(connections.secret, connections.of_run, author_log("postern"), steps.run, calls.call)
+    lines = RunLines(find, journal)
+    counted = _show_failures(requests, lines, log, failed) if for_author else _count_and_log(requests, lines, failed)
     ended = counted if callers is None else _forgets_caller(callers, counted)
     runner = Runner(services, journal, ended, threads=threads, pages=pages)
     processes = _processes(journal, runner, beat_every)
@@ -114,7 +117,8 @@ def runs_part(
         failed=failed,
         elsewhere=elsewhere,
         processes=processes,
-        life=_life(find, blocked, closes, processes),
+        lines=lines,
+        life=_life(find, blocked, lines, closes, processes),
         tasks=(processes.run,),
         metrics=(
             _request_metrics(requests, runner),
@@ -127,15 +131,21 @@ def runs_part(
 
 
 def _life(
-    find: Find, blocked: BlockedLoop, closes: Iterable[Callable[[], object]], processes: ServerProcesses
+    find: Find,
+    blocked: BlockedLoop,
+    lines: RunLines,
+    closes: Iterable[Callable[[], object]],
+    processes: ServerProcesses,
 ) -> Callable[[], AbstractAsyncContextManager[None]]:
     """What runs need while the server runs. At its end they are closed in this order."""
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
         asyncio.get_running_loop().set_default_executor(SharedExecutor(lambda: _holder_of(find)))
+        lines.open()
         async with blocked.watching():
-            yield
+            with taking(lines.take):
+                yield
         for close in closes:
             close()
         with suppress(Problem):
@@ -198,11 +208,16 @@ def _forgets_caller(callers: Callers, ended: Callable[[Run], None]) -> Callable[
     return forgets
 
 
-def _count_and_log(requests: RequestCounts, failed: Iterable[Callable[[str], object]]) -> Callable[[Run], None]:
+def _count_and_log(
+    requests: RequestCounts, lines: RunLines, failed: Iterable[Callable[[str], object]]
+) -> Callable[[Run], None]:
     """A function that is called with each ended run. It counts the run, and logs one line unless the run is recorded
-    and succeeded. It calls `failed` as RunsPart says."""
+    and succeeded. What its code said is written. It calls `failed` as RunsPart says."""
+    waiting = lines.waiting
 
     def ended(run: Run) -> None:
+        if waiting or BEGUN:
+            lines.ended(run)
         requests.ran(run)
         if run.workflow.stateless or run.outcome.state is not State.SUCCEEDED:
             write_later("run-ended", run.ended_at, run.line())
@@ -218,12 +233,16 @@ def _tell(failed: Iterable[Callable[[str], object]], run: Run) -> None:
 
 
 def _show_failures(
-    requests: RequestCounts, log: FilteringBoundLogger, failed: Iterable[Callable[[str], object]]
+    requests: RequestCounts,
+    lines: RunLines,
+    log: FilteringBoundLogger,
+    failed: Iterable[Callable[[str], object]],
 ) -> Callable[[Run], None]:
     """The same for the author on a laptop: an exception of a workflow is logged with its message, its traceback and
     the request that caused it. Requests have lines of their own there."""
 
     def ended(run: Run) -> None:
+        lines.ended(run)
         requests.ran(run)
         _tell(failed, run)
         outcome = run.outcome
@@ -235,6 +254,7 @@ def _show_failures(
                 run_id=run.id,
                 method=run.request.method,
                 url=url_shown(run.workflow, run.request.path),
+                caller=run.caller.name or run.caller.kind,
                 error=f"{outcome.error_type}: {message}" if message else outcome.error_type,
                 exception=without_secret_values(outcome.error_traceback),
             )

@@ -52,7 +52,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "runs": (
         "runs",
-        "Recorded runs: list, show, cancel, resubmit, resume, signal, follow. Without a subcommand, same as list.",
+        "Recorded runs: list, show, logs, cancel, resubmit, resume, signal, follow. Alone, same as list.",
     ),
     "approvals": (
         "approvals",

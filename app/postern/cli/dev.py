@@ -19,7 +19,8 @@ from postern.cli.workspace import (
     local_settings,
 )
 from postern.local_tenant import LocalTenant, serve
-from postern.logs import configure_logs, log_format
+from postern.logs import configure_logs, log_format, run_streams
+from postern.runs.breakpoints import use_breakpoints
 from postern.settings import load_settings
 
 if TYPE_CHECKING:
@@ -54,11 +55,12 @@ def dev(host: Host = None, port: Port = None) -> None:
             2,
         )
     configure_logs(log_format(given.log_format))
+    use_breakpoints()
     try_folder(given.workflows)  # before the local tenant has threads
     err.print("Starting the local tenant …", style="dim")
     place = server_config(None, host=given.host, port=given.port)
     tenant = LocalTenant.open(STATE_FOLDER, given.people)
-    with serve(tenant) as local, _bound(place) as listener:
+    with serve(tenant) as local, _bound(place) as listener, run_streams():
         export_local_credential(local)
         options = callers(local)
 

@@ -26,6 +26,7 @@ from postern.cli.api_client import (
 )
 from postern.cli.follow import Ended, follow_new, follow_run
 from postern.cli.records import details, heading, line, tree
+from postern.cli.run_logs import logs
 from postern.cli.run_options import Caller, InState, Kind, Parent, RunId, WithText, Workflow
 from postern.cli.terminal import err, out, print_json, program, stop
 from postern.cli.time_arguments import to_the_second, window
@@ -47,9 +48,12 @@ class ListByDefault(TyperGroup):
 
 commands = typer.Typer(
     cls=ListByDefault,
-    help="Recorded runs: list, show, cancel, resubmit, resume, signal, follow. Without a subcommand, same as list.",
+    help="Recorded runs: list, show, logs, cancel, resubmit, resume, signal, follow. Alone, same as list.",
     no_args_is_help=False,
 )
+
+
+commands.command()(logs)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -9,8 +9,9 @@ from postern.cli.open_database import warn_of_exposed_files
 from postern.cli.serving import Host, Port, readable_folder, use_address
 from postern.cli.terminal import err, fail, print_faults, workflow_table
 from postern.journal.database.engine import check_database
-from postern.logs import configure_logs, log_format
+from postern.logs import configure_logs, log_format, run_streams
 from postern.loopback import is_loopback
+from postern.runs.breakpoints import refuse_breakpoints
 from postern.settings import Settings, load_settings
 from postern.settings.audit import check_audit
 from postern.settings.grants import check_grants
@@ -49,10 +50,11 @@ def serve(
     check_audit(settings)
     check_durable_key(settings)
     configure_logs(log_format(settings.log_format))
+    refuse_breakpoints()
     if workers > 1:
         check_database(settings.database_url)  # each worker checks it too, but it is said once
+    with run_streams():
         raise typer.Exit(_serve(settings, workers, role))
-    raise typer.Exit(_serve(settings, workers, role))
 
 
 def _serve(settings: Settings, workers: int, role: Role) -> int:

@@ -13,6 +13,7 @@ from postern.console.durable_view import durable_view
 from postern.console.lanes import of_chain, of_failed, of_run
 from postern.console.may_send import may_send
 from postern.console.page import PageRoute, Shown, Visit
+from postern.console.run_log_view import log_view
 from postern.console.run_view import run_view
 from postern.console.services import Services
 from postern.console.words import count
@@ -24,6 +25,7 @@ from postern.journal.reading.durable_parts import DurableParts, durable_parts
 from postern.journal.reading.queries import find_run_alone
 from postern.journal.reading.records import RunRecord
 from postern.journal.reading.resubmits import resubmits_of
+from postern.journal.reading.run_logs import RunLog, run_log
 from postern.journal.reading.run_parts import RunParts, run_parts
 from postern.journal.reading.step_window import MOST_EXAMINED, MOST_STEPS, StepWindow
 
@@ -53,12 +55,13 @@ class RunPage:
         seen, parts = await seen_parts(self.services, visit, after)
         may_see = partial(_may_see, self.services, seen)
 
-        def related(connection: Connection) -> tuple[Tree, list[RunRecord], DurableParts | None]:
+        def related(connection: Connection) -> tuple[Tree, list[RunRecord], DurableParts | None, RunLog]:
             again = resubmits_of(connection, seen.record) if seen.record.ended else []
             lasting = durable_parts(connection, seen.record.id) if seen.record.durable is not None else None
-            return find_chain(connection, seen.record, may_see, MOST_IN_CHAIN), again, lasting
+            said = run_log(connection, seen.record.id) if seen.private else RunLog()
+            return find_chain(connection, seen.record, may_see, MOST_IN_CHAIN), again, lasting, said
 
-        tree, again, lasting = await self.services.read(related, visit.holder)
+        tree, again, lasting, said = await self.services.read(related, visit.holder)
         self._note(visit, seen)
         now = self.services.now()
         chain, links = of_chain(tree, seen.record.id, may_see, now)
@@ -67,6 +70,7 @@ class RunPage:
             "run": view,
             "may_signal": may_send(self.services, visit, seen),
             "durable": durable_view(seen, lasting, now) if lasting is not None else None,
+            "log": log_view(said),
             "connects": await self._connects(visit, seen.record, view.error_message or ""),
             "time": of_run(seen.record, parts.window, parts.calls, links, now),
             "failed_steps": of_failed(seen.record, parts.window, now),

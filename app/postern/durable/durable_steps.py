@@ -156,7 +156,10 @@ class DurableSteps:
             execution.under_way -= 1
         if execution.left:  # the server process ends: what has ended is kept, and nothing begins
             raise Left(execution.run_id)
-        return number, made[0] if made else await self._opened(execution, _column(place), text)
+        if made:
+            return number, made[0]
+        execution.lines.again(execution.run_id)
+        return number, await self._opened(execution, _column(place), text)
 
     async def _fenced(self, execution: Execution, place: int, body: Body, made: list[str], number: int) -> str:
         """Call the body if this execution may. What it returned is kept in `made`: it is not called again if it cannot
@@ -168,6 +171,7 @@ class DurableSteps:
         try:
             if not made:
                 await self._check(execution)
+                execution.lines.fresh(execution.run_id)
                 made.append(await body(number))
             kept, version = await self._seals.seal(execution.run_id, _column(place), made[0])
         except GeneratorExit as error:  # a future's: it closes what awaited it, so no error of the step is there

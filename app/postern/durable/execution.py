@@ -15,6 +15,7 @@ from postern.durable.payload import Payload
 from postern.journal.durable_runs import Hold, Reason
 from postern.journal.run import Run
 from postern.runs.deadlines import Deadlines
+from postern.runs.run_lines import RunLines
 
 log = structlog.get_logger("postern.durable")
 
@@ -32,6 +33,7 @@ class Execution:
     run: Run
     checkpoints: Checkpoints
     task: "asyncio.Task[object]"
+    lines: RunLines
     left: bool = False
     park: Reason | None = None
     cancelled: bool = False
@@ -48,6 +50,9 @@ class Execution:
     known: int = 0
     deadlines: Deadlines | None = None
     _rest: float | None = None
+
+    def __post_init__(self) -> None:
+        self.lines.begins(self.run_id, self.hold.attempt)
 
     @property
     def run_id(self) -> str:

@@ -33,7 +33,7 @@ from postern.journal.writing.rows import facts
 from postern.runs.deadlines import Deadlines, Task
 from postern.runs.outcomes import cut_off, raised, whole
 from postern.runs.threads import NotBegun
-from postern.trace import RUN
+from postern.trace import RUN, SECURED
 
 DRAIN = 5.0
 """Seconds that steps under way have to end when the server process ends."""
@@ -55,8 +55,7 @@ class Executions:
         self.here: dict[str, Execution] = {}
         self.services: Services | None = None
         self.checkpoint: Checkpoint | None = None
-        self.closed = False
-        self._stopping = False
+        self.closed = self._stopping = False
         self._node, self._works = node, works
         self._owners = Owners(works.read)
         self._turns = turns
@@ -112,8 +111,7 @@ class Executions:
 
     async def check_holds(self) -> None:
         """Leave the runs that other processes have taken over, because this one seemed to be gone."""
-        before = list(self.here.values())
-        holds = set(await self._works.read(partial(owned, node=self._node)))
+        before, holds = list(self.here.values()), set(await self._works.read(partial(owned, node=self._node)))
         void = [execution for execution in before if execution.hold not in holds]
         for execution in void:
             execution.leave()
@@ -184,6 +182,7 @@ class Executions:
         finally:
             if self.here.get(claimed.run_id) is execution:
                 del self.here[claimed.run_id]
+                execution.lines.left(claimed.run_id, execution.run)
             self._gone.set()
             self._freed()
 
@@ -203,10 +202,10 @@ class Executions:
         run = Run(claimed.run_id, trigger.workflow, payload.caller, payload.request, payload.started_at)
         run.parent_run_id, run.resubmitted_from = payload.parent_run_id, payload.resubmitted_from
         run.resubmitted_by, run.trace_id = payload.resubmitted_by, payload.trace_id
-        task = asyncio.current_task()
-        if task is None:
+        if (task := asyncio.current_task()) is None:
             raise RuntimeError("an execution needs a task")
-        execution = Execution(Hold(run.id, self._node, claimed.attempt), payload, run, checkpoints, task)
+        hold = Hold(run.id, self._node, claimed.attempt)
+        execution = Execution(hold, payload, run, checkpoints, task, self._works.lines)
         execution.known = 0 if claimed.repeat_from is not None else claimed.checkpoints or 0
         execution.deadlines = self._deadlines
         if (older := self.here.get(run.id)) is not None:
@@ -214,6 +213,7 @@ class Executions:
         self.here[run.id] = execution
         CURRENT.set(execution)
         RUN.set((run.id, run.request.trace))
+        SECURED.set(run.workflow.secures)
         return execution
 
     async def _outcome(self, execution: Execution, trigger: Trigger) -> Outcome:
@@ -274,6 +274,7 @@ class Executions:
         execution was left meanwhile. One whose code was `abandoned` is left, and has its outcome all the same."""
         run = execution.run
         run.outcome, run.ended_at = outcome, self._now()
+        execution.lines.ended(run)
         seals, most = self._works.seals, self._works.most_kept
         reply = await reply_of(execution, seals, most, lambda: self._gives_up(execution, abandoned=abandoned))
         ending = partial(

@@ -7,6 +7,7 @@ from typing import Any
 from postern.catalog import Trigger
 from postern.durable.seals import Seals
 from postern.journal.run import Run
+from postern.runs.run_lines import RunLines
 from postern.runs.threads import Threads
 
 ReadArguments = Callable[[Trigger, Run], Awaitable[Mapping[str, Any]]]
@@ -24,8 +25,9 @@ async def _at_once(_: float) -> None:
 @dataclass(frozen=True, slots=True)
 class Works:
     """What the engine works with. `read` and `write` are the journal's, and `ended` is called with each run that has
-    ended. `beat_age` is the age of this process's last committed beat, in seconds. `quiet` is the journal's too: it
-    returns when no query runs. A reply of at most `most_kept` bytes is kept as a whole without a key."""
+    ended. `lines` keeps what they say. `beat_age` is the age of this process's last committed beat, in seconds. `quiet`
+    is the journal's too: it returns when no query runs. A reply of at most `most_kept` bytes is kept as a whole without
+    a key."""
 
     read: Callable[[Callable[[Any], Any]], Awaitable[Any]]
     write: Callable[[Callable[[Any], Any]], Awaitable[Any]]
@@ -34,6 +36,7 @@ class Works:
     seals: Seals
     threads: Threads
     ended: Callable[[Run], None]
+    lines: RunLines
     pages: str = ""
     beat_age: Callable[[], float] = _just_now
     quiet: Callable[[float], Awaitable[None]] = _at_once

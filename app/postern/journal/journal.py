@@ -54,8 +54,8 @@ log = structlog.get_logger("postern.journal")
 
 class Journal:
     """Records of runs in the database at `url`. It belongs to one event loop, between `open` and `aclose`. `readable`:
-    the database has the tables of this program already, so reads need not wait for the writer, which migrates them.
-    For `start_writer` see Link."""
+    the database has this program's tables already, so reads need not wait for the writer, which migrates them. For
+    `start_writer` see Link."""
 
     def __init__(
         self,
@@ -77,8 +77,8 @@ class Journal:
         self.dialect, self.quiet = self._readers.dialect, self._readers.quiet
         self._patience = patience
         self._readable = readable
-        self._queue = Queue()
-        self._growth = growth or Growth()
+        self.queue = Queue()
+        self.growth = growth or Growth()
         self._timer: asyncio.TimerHandle | None = None
         self._scheduled = False
         self._sent: Sent | None = None
@@ -107,14 +107,14 @@ class Journal:
             self._opened.result()
 
     async def opened(self, seconds: float | None = None) -> None:
-        """Wait until the writer has reported whether it could open the database, for at most so many `seconds`."""
+        """Wait until the writer has reported on opening the database, for at most so many `seconds`."""
         if self._is_opening:
             await asyncio.wait([cast("asyncio.Future[None]", self._opened)], timeout=seconds)
 
     async def aclose(self) -> None:
         """Write what is queued, for as long as a reply would wait, and close the database."""
         until = monotonic() + self._patience
-        while (self._sent or self._queue or self._queue.begun) and monotonic() < until:
+        while (self._sent or self.queue or self.queue.begun) and monotonic() < until:
             if self._sent is None:
                 self._submit(begun=True)
             await asyncio.sleep(0.005)
@@ -125,8 +125,7 @@ class Journal:
         await self._readers.aclose(self._patience)
 
     def abandon(self) -> None:
-        """Disconnect from the writer at once, when the event loop is about to end. A batch that was sent is still
-        written."""
+        """Disconnect from the writer at once, as the event loop is about to end. It writes the batch that it has."""
         if self._timer is not None:
             self._timer.cancel()
         self._writer.abandon()
@@ -135,7 +134,7 @@ class Journal:
 
     def begin(self, run: Run) -> None:
         """Register a run that starts. Raises Problem `journal-unavailable` if it cannot be recorded."""
-        queue = self._queue
+        queue = self.queue
         if not self.available or len(queue.ended) > CROWDED or queue.bytes > CROWDED_BYTES:
             self.admit(run)
         queue.begun[run.id] = run
@@ -143,19 +142,19 @@ class Journal:
     def admit(self, run: Run) -> None:
         """Raise Problem `journal-unavailable` if this run cannot be recorded now, or if its caller has a full share of
         the queue."""
-        if not self.available or not self._queue.has_room(run):
+        if not self.available or not self.queue.has_room(run):
             raise unavailable()
 
     def end(self, run: Run, along: Callable[[Connection], object] | None = None) -> "asyncio.Future[Any]":
-        """Queue a run that has ended, and an operation for its transaction. The future is done, with the operation's
-        result, when the run is on disk. If it raises Problem `journal-unavailable`, the run is still written later."""
+        """Queue a run that has ended, and an operation for its transaction. The future has its result when both are on
+        disk. If it raises Problem `journal-unavailable`, the run is still written later."""
         if (loop := self._loop) is None:
             raise RuntimeError("the journal is not open")
         future = loop.create_future()
         operation = None if along is None else Operation(pickle.dumps(along), None, None, waiter=future)
-        size = self._queue.end(run, future, operation)
+        size = self.queue.end(run, future, operation)
         if along is not None or run.caller.kind == ANONYMOUS:
-            self._growth.add(size, keyed=along is not None, anonymous=run.caller.kind == ANONYMOUS)
+            self.growth.add(size, keyed=along is not None, anonymous=run.caller.kind == ANONYMOUS)
         if not self.available:
             future.set_exception(unavailable())
         if self._sent is None and not self._scheduled:
@@ -165,30 +164,27 @@ class Journal:
 
     def note_step(self, run_id: str, step: Step) -> None:
         """Record a step that has ended, with the next batch."""
-        self._queue.steps.append((run_id, step))
+        self.queue.steps.append((run_id, step))
 
     def note_call(self, run_id: str, call: Call) -> None:
         """Record a call that has ended, with the next batch."""
-        self._queue.calls.append((run_id, call))
+        self.queue.calls.append((run_id, call))
 
     @property
     def queued(self) -> int:
         """How many runs wait to be written, or are being written."""
-        return len(self._queue) + (len(self._sent.ids) if self._sent else 0)
+        return len(self.queue) + (len(self._sent.ids) if self._sent else 0)
 
     # Everything else
 
-    async def write(
-        self, operation: Callable[[Connection], T], undo: Callable[[Connection], object] | None = None
-    ) -> T:
-        """The result of `operation`, committed with the next batch. It runs in the writer's process, so it must be a
-        function of a module, with its arguments as `functools.partial`. It may run again after a lost connection, so it
-        must be idempotent. `undo` runs if it was committed after its caller got an error. Raises Problem
-        `journal-unavailable`."""
+    async def write(self, operation: Callable[[Connection], T], undo: Callable[[Connection], Any] | None = None) -> T:
+        """The result of `operation`, committed with the next batch: a function of a module, with its arguments as
+        `functools.partial`, in the writer's process. It may run again after a lost connection. `undo` runs if it was
+        committed after its caller got an error. Raises Problem `journal-unavailable`."""
         if (loop := self._loop) is None or not self.available:
             raise unavailable()
         future = loop.create_future()
-        self._queue.operate(Operation(pickle.dumps(operation), future, undo))
+        self.queue.operate(Operation(pickle.dumps(operation), future, undo))
         if self._sent is None and not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._submit)
@@ -196,8 +192,8 @@ class Journal:
         return result
 
     def write_soon(self, operation: Callable[[Connection], object]) -> None:
-        """Run `operation` with one of the next batches. Nothing waits for it; a failure is logged."""
-        self._queue.operate(Operation(pickle.dumps(operation), None, None))
+        """Run `operation` with one of the next batches. A failure is logged."""
+        self.queue.operate(Operation(pickle.dumps(operation), None, None))
 
     async def read(
         self, query: Callable[[Connection], T], caller: Holder | None = None, seconds: float = READ_SECONDS
@@ -229,14 +225,14 @@ class Journal:
             self._waited += passed
             if self.available and self._waited > (START_SECONDS if self._is_opening else self._patience):
                 self._stop_recording(SLOW_START if self._is_opening else None, opened=not self._is_opening)
-        elif (queue := self._queue).begun or queue.steps or queue.calls or queue:
+        elif (queue := self.queue).begun or queue.steps or queue.calls or queue:
             self._submit(begun=True)
 
     def _submit(self, *, begun: bool = False) -> None:
         self._scheduled = False
         if self._sent is not None or self._loop is None:
             return
-        taken = self._queue.take(begun=begun)
+        taken = self.queue.take(begun=begun)
         if taken is None:
             return
         data = frame(Work(taken.runs, taken.steps, [each.pickled for each in taken.operations], taken.calls))
@@ -269,8 +265,7 @@ class Journal:
         return self._opened is not None and not self._opened.done()
 
     def _troubled(self, cause: Cause, attempt: int) -> None:
-        """The writer failed, and tries again. What the database refuses twice, or cannot even be opened, is not waited
-        for by those whose runs could not be recorded meanwhile."""
+        """The writer failed, and tries again. Nobody waits for what the database refuses twice, or could not open."""
         if attempt == 1 or attempt % REPORT_EVERY == 0:
             waits = {"waits": WAITS} if self._is_opening else {}
             log.warning("journal-write-failed", attempt=attempt, **cause.fields(), **waits)
@@ -280,8 +275,8 @@ class Journal:
             self._stop_recording(cause)
 
     def _stop_recording(self, cause: Cause | None = None, *, opened: bool = True) -> None:
-        """Nothing can be recorded now: no run starts, and those who wait get an error. The batch is kept. `opened`: the
-        first writer has reported, or will not. A slow start is no error."""
+        """Nothing can be recorded now: no run starts, and those who wait get an error. The batch is kept. `opened` says
+        that the first writer has reported, or will not."""
         if self.available:
             write = log.error if opened else log.warning
             write("journal-unavailable", waiting=self.queued, **(cause.fields() if cause else {}))
@@ -298,8 +293,8 @@ class Journal:
         self.batches.sizes.observe(len(sent.ids) + len(sent.operations))
         seconds = monotonic() - self._sent_at
         self.batches.seconds.observe(seconds)
-        self._queue.committed(sent.large_bytes, seconds)
-        if self._queue:
+        self.queue.committed(sent.large_bytes, seconds)
+        if self.queue:
             self._submit()  # first, so that the writer does not wait
         if not self.available:
             log.info("journal-available")
@@ -324,8 +319,7 @@ class Journal:
             self._opened.set_result(None)
 
     def _writer_gone(self, gone: Gone) -> None:
-        """Another writer will replace it, and get the batch that was not acknowledged. A batch that several died of is
-        dropped. One that was never sent is kept: without a writer nothing can be recorded."""
+        """Another writer will replace it, and get the batch that was not acknowledged, unless several died of it."""
         if not gone.had_opened:
             self._stop_recording()
             return
@@ -334,7 +328,7 @@ class Journal:
 
     def _give_up(self) -> None:
         """Fail all waiting callers, because nothing can be recorded now. Operations without a caller stay queued."""
-        sent, (waiters, operations) = self._sent, self._queue.abandoned()
+        sent, (waiters, operations) = self._sent, self.queue.abandoned()
         for waiter in (each for each in [*(sent.waiters if sent else ()), *waiters] if not each.done()):
             waiter.set_exception(unavailable())
         for operation in [*(sent.operations if sent else ()), *operations]:
@@ -342,5 +336,5 @@ class Journal:
 
 
 def unavailable(reason: str = "") -> Problem:
-    """The problem for a journal that cannot record or read now."""
+    """The problem of a journal that cannot record or read now."""
     return problem("journal-unavailable", headers={"Retry-After": "2"}, reason=reason)

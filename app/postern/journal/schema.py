@@ -5,6 +5,7 @@ from sqlalchemy import Column, Double, Index, Integer, PrimaryKeyConstraint, Tab
 from postern.journal.durable_tables import approvals, durable_runs, signals
 from postern.journal.metadata import metadata
 from postern.journal.own_run_tables import failure_notices, failure_watches, schedules
+from postern.journal.run_log_table import run_logs
 from postern.journal.security_tables import (
     audit_chains,
     audit_checkpoints,
@@ -35,6 +36,7 @@ __all__ = [
     "nodes",
     "refusals",
     "revocations",
+    "run_logs",
     "runs",
     "schedules",
     "sessions",

@@ -8,6 +8,7 @@ Runs of callers with a token are kept for POSTERN_RETENTION_DAYS whatever their 
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +24,8 @@ from postern.journal.database.contents import database_size
 from postern.journal.durable_retention import delete_durable, not_kept
 from postern.journal.idempotency_keys import KEY_BYTES
 from postern.journal.run import MOVES, State
-from postern.journal.schema import calls, idempotency_keys, runs, steps
+from postern.journal.run_logs import delete_lines
+from postern.journal.schema import calls, idempotency_keys, run_logs, runs, steps
 from postern.journal.server_processes import Transaction
 from postern.journal.shares import excess
 from postern.journal.writing.rows import RUN_BYTES
@@ -105,10 +107,15 @@ def sums(connection: Connection, url: str) -> Sums:
     size, table = func.sum(idempotency_keys.c.kept_bytes), idempotency_keys.c
     keys = select(table.workflow, table.holder, size).where(table.holder.is_not(None))
     of_runs = select(runs.c.workflow, func.sum(runs.c.kept_bytes)).where(runs.c.kept_bytes.is_not(None))
+    logs = run_logs.c
+    of_logs = select(logs.workflow, func.sum(logs.kept_bytes)).where(logs.kept_bytes.is_not(None))
+    anonymous = Counter[tuple[str, str]]()
+    for query in (of_runs.group_by(runs.c.workflow), of_logs.group_by(logs.workflow)):
+        anonymous.update({(row[0], ""): int(row[1]) for row in connection.execute(query)})
     return Sums(
         database_size(connection, url),
         {(row[0], row[1]): int(row[2]) for row in connection.execute(keys.group_by(table.holder, table.workflow))},
-        {(row[0], ""): int(row[1]) for row in connection.execute(of_runs.group_by(runs.c.workflow))},
+        anonymous,
     )
 
 
@@ -154,7 +161,7 @@ def cuts(connection: Connection, found: Sums, most_for_keys: int, most_for_runs:
         chosen.append(Cut(workflow, holder, replies=replies, keys=keys))
     for (workflow, _), size in _above(found.runs, most_for_runs).items():
         of = (*_runs_of(workflow), runs.c.state.in_(ENDED), not_kept())
-        chosen.append(Cut(workflow, "", runs=end_of_excess(connection, runs.c.id, runs.c.kept_bytes, of, size)))
+        chosen.append(Cut(workflow, "", runs=end_of_excess(connection, runs.c.id, _with_lines(), of, size)))
     return chosen
 
 
@@ -183,11 +190,18 @@ def give_back(connection: Connection, cut: Cut, limit: int = BATCH) -> tuple[int
 
 
 def delete_these_runs(connection: Connection, ids: Sequence[str]) -> None:
-    """Delete runs with their steps and calls, and what only durable ones have."""
+    """Delete runs with their steps, calls and lines, and what only durable ones have."""
     delete_durable(connection, ids)
+    delete_lines(connection, ids)
     connection.execute(delete(steps).where(steps.c.run_id.in_(ids)))
     connection.execute(delete(calls).where(calls.c.run_id.in_(ids)))
     connection.execute(delete(runs).where(runs.c.id.in_(ids)))
+
+
+def _with_lines() -> ColumnElement[int]:
+    """The bytes that deleting a run frees."""
+    said = select(func.coalesce(func.sum(run_logs.c.kept_bytes), 0)).where(run_logs.c.run_id == runs.c.id)
+    return runs.c.kept_bytes + said.correlate(runs).scalar_subquery()
 
 
 def _above(held: Bytes, most: int) -> dict[tuple[str, str], int]:

@@ -8,11 +8,9 @@ line (CWE-117), and a line has a greatest length (`postern.logs.bounds`). Traceb
 import asyncio
 import atexit
 import contextlib
-import json
 import logging
 import sys
 import time
-import traceback
 from collections.abc import Callable, MutableMapping
 from contextvars import Context
 from typing import IO, Any, Literal
@@ -20,18 +18,12 @@ from typing import IO, Any, Literal
 import structlog
 from pydantic_core import to_json
 
-from postern.logs.bounds import MOST_FRAMES, MOST_OF_A_LINE, MOST_READ, bounded, bounded_trace
+from postern.logs.bounds import MOST_OF_A_LINE, MOST_READ, bounded
+from postern.logs.rendering import as_json, console, is_terminal, traceback_text
+from postern.logs.run_output import Source, hide, keep, said_of
 from postern.logs.sink import BufferedSink, writer_of
-from postern.plain_text import plain
-from postern.redaction import (
-    REDACTED,
-    each_text,
-    is_secret_name,
-    long_text_without_secrets,
-    without_tokens,
-    written,
-)
-from postern.trace import RUN, trace_id_of
+from postern.redaction import REDACTED, is_secret_name, long_text_without_secrets, written
+from postern.trace import RUN, SECURED, trace_id_of
 
 Fields = Callable[[], dict[str, str | int | float]]
 
@@ -64,12 +56,13 @@ BATCH_SECONDS = 0.05
 
 class _Lines:
     """The logger that structlog passes finished lines to. It looks up the sink each time, so that logs can be
-    configured again after loggers have been used."""
+    configured again after loggers have been used. What an author's code logs is kept with its run."""
 
-    __slots__ = ("name",)
+    __slots__ = ("name", "of_author")
 
-    def __init__(self, name: str = "") -> None:
+    def __init__(self, name: str = "", of_author: bool = False) -> None:
         self.name = name
+        self.of_author = of_author
 
     def msg(self, line: bytes) -> None:
         _current.sink.write(line)
@@ -82,7 +75,7 @@ class _Output:
 
     def __init__(self) -> None:
         self.sink = BufferedSink(lambda lines: None)
-        self.render: Callable[[dict[str, Any]], bytes] = _as_json
+        self.render: Callable[[dict[str, Any]], bytes] = as_json
         self.copy: Callable[[bytes], None] | None = None
 
 
@@ -139,9 +132,15 @@ class _Batch:
 
 
 class _Bridge(logging.Handler):
-    """Passes the standard library's log records to the same output."""
+    """Passes the standard library's log records to the same output. Those of a run are kept with it, from level info
+    on; of a secured run they are only counted."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        run = RUN.get()
+        if SECURED.get():
+            if run is not None and record.levelno >= logging.INFO:
+                hide(run[0], 1)
+            return
         try:
             text = record.getMessage()
         except Exception:  # keep the line even if its arguments do not fit its text
@@ -149,12 +148,13 @@ class _Bridge(logging.Handler):
         event: dict[str, Any] = {"event": text}
         if record.exc_info:
             event["exc_info"] = record.exc_info
-        _current.sink.write(_line(record.levelname.lower(), record.name, event))
+        kept = record.levelno >= logging.INFO
+        _current.sink.write(_line(record.levelname.lower(), record.name, event, of_author=kept))
 
 
 def log_format(chosen: Literal["console", "json"] | None) -> Literal["console", "json"]:
     """The chosen format. By default it is `console` on a terminal and `json` elsewhere."""
-    return chosen or ("console" if _is_terminal(sys.stderr) else "json")
+    return chosen or ("console" if is_terminal(sys.stderr) else "json")
 
 
 def configure_logs(format: Literal["console", "json"], stream: IO[Any] | None = None, level: Level = "info") -> None:  # noqa: A002
@@ -164,7 +164,7 @@ def configure_logs(format: Literal["console", "json"], stream: IO[Any] | None = 
     chosen = sys.stderr if stream is None else stream
     flush_logs()
     _current.sink = BufferedSink(writer_of(chosen))
-    _current.render = _as_json if format == "json" else _console(colours=_is_terminal(chosen))
+    _current.render = as_json if format == "json" else console(colours=is_terminal(chosen))
     structlog.configure(
         processors=_PROCESSORS,
         wrapper_class=structlog.make_filtering_bound_logger(least),
@@ -198,6 +198,22 @@ def copy_logs(copy: Callable[[bytes], None] | None) -> None:
     _current.copy = copy
 
 
+def author_log(name: str) -> Any:
+    """A structured log for the code of authors: its lines are kept with the run."""
+    return structlog.get_logger(name, True)
+
+
+def log_printed(run_id: str, source: Source, text: str) -> None:
+    """Log what the code of a run printed: an event for each line."""
+    for line in text.split("\n"):
+        _current.sink.write(_line("info", source, {"event": line, "run_id": run_id}))
+
+
+def is_for_people() -> bool:
+    """Whether log lines are text for people."""
+    return _current.render is not as_json
+
+
 def flush_logs() -> None:
     """Write the waiting lines."""
     _batch.write()
@@ -206,11 +222,12 @@ def flush_logs() -> None:
 
 def _process(lines: _Lines, method: str, event: MutableMapping[str, Any]) -> bytes:
     """structlog's only processor: an event becomes a line."""
-    return _line(_LEVELS.get(method, method), lines.name, event)
+    return _line(_LEVELS.get(method, method), lines.name, event, of_author=lines.of_author)
 
 
-def _line(level: str, logger: str, event: MutableMapping[str, Any]) -> bytes:
-    """One event as a line, redacted. It never raises: a log line must not end a request."""
+def _line(level: str, logger: str, event: MutableMapping[str, Any], *, of_author: bool = False) -> bytes:
+    """One event as a line, redacted. It never raises: a log line must not end a request. What is `of_author` is kept
+    with the run."""
     now = _now()
     try:
         text = event.pop("event", "")
@@ -223,7 +240,7 @@ def _line(level: str, logger: str, event: MutableMapping[str, Any]) -> bytes:
             clean["logger"] = logger
         for key, value in event.items():
             if key == "exc_info":
-                if trace := _traceback(value):
+                if trace := traceback_text(value):
                     clean["exception"] = trace
                 continue
             name = key + "_" if key in clean else key  # a field cannot overwrite the time, the level or the event
@@ -232,9 +249,11 @@ def _line(level: str, logger: str, event: MutableMapping[str, Any]) -> bytes:
         if run is not None:  # logs of authors and libraries do not have them
             clean.setdefault("run_id", run[0])
             clean.setdefault("trace_id", trace_id_of(*run))
+            if of_author:
+                hide(run[0], 1) if SECURED.get() else keep(run[0], said_of(clean))
         return _rendered(clean)
     except BaseException:  # an author's value may raise anything when it is written
-        return _as_json({"timestamp": now, "level": level, "event": _UNWRITTEN})
+        return as_json({"timestamp": now, "level": level, "event": _UNWRITTEN})
 
 
 def _shown(name: str, value: Any) -> Any:
@@ -248,7 +267,7 @@ def _shown(name: str, value: Any) -> Any:
 
 def _together(lines: list[dict[str, Any]]) -> bytes:
     """Many lines, checked once together for what a line must not contain, which is rarely there."""
-    if _current.render is _as_json:
+    if _current.render is as_json:
         with contextlib.suppress(ValueError):
             found = b"\n".join([to_json(line) for line in lines])
             short = len(found) <= MOST_OF_A_LINE  # all together, so each of them is
@@ -263,66 +282,10 @@ def _rendered(clean: dict[str, Any]) -> bytes:
     try:
         short = bounded(clean)
         if _current.copy is not None:
-            _current.copy(_as_json(short))
+            _current.copy(as_json(short))
         return _current.render(short)
     except Exception:
-        return _as_json({"timestamp": _now(), "level": "error", "event": _UNWRITTEN})
-
-
-def _as_json(clean: dict[str, Any]) -> bytes:
-    try:
-        line = to_json(clean, inf_nan_mode="strings")
-        if not line.isascii():  # rare, and escaping while writing costs twice as much
-            line = to_json(clean, ensure_ascii=True, inf_nan_mode="strings")
-    except ValueError:  # half of a surrogate pair is not UTF-8
-        clean = each_text(clean, lambda text: text.encode("utf-8", "backslashreplace").decode())
-        line = to_json(clean, ensure_ascii=True, inf_nan_mode="strings")
-    if b"eyJ" in line:
-        # Redacted as data, not as bytes: the e may be the end of an escape like \u00fe, which must not be cut.
-        line = to_json(each_text(json.loads(line), without_tokens), ensure_ascii=True)
-    if b"\x7f" in line:
-        line = line.replace(b"\x7f", b"\\u007f")
-    return line + b"\n"
-
-
-def _console(*, colours: bool) -> Callable[[dict[str, Any]], bytes]:
-    renderer = structlog.dev.ConsoleRenderer(
-        colors=colours,
-        exception_formatter=structlog.dev.plain_traceback,  # the others can show local variables
-        force_colors=colours,
-    )
-
-    def render(clean: dict[str, Any]) -> bytes:
-        trace = without_tokens(clean.pop("exception", ""))
-        shown = each_text(clean, _printable)
-        # Indented, so that a line of an exception's text does not look like a line of the log.
-        below = "".join(f"\n    {plain(line)}" for line in trace.splitlines())
-        return f"{renderer(None, shown['level'], shown)}{below}\n".encode("utf-8", "backslashreplace")
-
-    return render
-
-
-def _printable(text: str) -> str:
-    return plain(without_tokens(text))
-
-
-def _traceback(exc_info: Any) -> str:
-    """The traceback as text, without local variables and secrets; "" if there is no exception."""
-    if isinstance(exc_info, tuple):
-        raised = exc_info[1]
-    else:
-        raised = exc_info if isinstance(exc_info, BaseException) or not exc_info else sys.exc_info()[1]
-    if not raised:
-        return ""
-    text = "".join(traceback.format_exception(raised, limit=-MOST_FRAMES))
-    return bounded_trace(long_text_without_secrets(text, MOST_READ))
-
-
-def _is_terminal(stream: IO[Any]) -> bool:
-    try:
-        return stream.isatty()
-    except (AttributeError, ValueError):
-        return False
+        return as_json({"timestamp": _now(), "level": "error", "event": _UNWRITTEN})
 
 
 _now = _Clock()

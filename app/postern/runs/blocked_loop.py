@@ -25,6 +25,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from postern.authoring.workflow import Workflow
+from postern.runs.pauses import PAUSES
 from postern.thread_frames import frame_of
 
 LONGEST = 0.2
@@ -101,7 +102,9 @@ class BlockedLoop:
                 place = place_of(frame, self._below)
                 workflow = workflow_of(frame) if place is not None else ""
             held = min(monotonic() - looked, processor_time(thread) - used)
-            if place is not None:
+            if PAUSES.held:
+                self._asked = None
+            elif place is not None:
                 self._look(loop, place, workflow, held)
             looked, used = monotonic(), processor_time(thread)
 

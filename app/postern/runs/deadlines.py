@@ -8,6 +8,8 @@ from contextvars import Context
 from time import monotonic
 from typing import Any
 
+from postern.runs.pauses import PAUSES
+
 TICK = 0.05
 """Seconds between two checks: a run may exceed its limit by this much."""
 
@@ -34,6 +36,7 @@ class Deadlines:
         self._until: dict[Task, float] = {}
         self._graces: dict[Task, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._paused = PAUSES.seconds
         self._context = Context()  # not that of the run which sets the timer: it serves all of them
 
     def begin(self, seconds: float) -> Task:
@@ -87,7 +90,7 @@ class Deadlines:
     def _check(self, loop: asyncio.AbstractEventLoop) -> None:
         now = monotonic()
         try:
-            for task in [task for task, until in self._until.items() if until <= now]:
+            for task in self._over(now):
                 self.expire(task)
             for task in [task for task, until in self._graces.items() if until <= now]:
                 del self._graces[task]
@@ -95,3 +98,13 @@ class Deadlines:
         finally:  # the limits of all the others go on, whatever happens
             more = self._until or self._graces
             self._timer = loop.call_later(TICK, self._check, loop, context=self._context) if more else None
+
+    def _over(self, now: float) -> list[Task]:
+        """The tasks whose time is over. Time in which a debugger holds code does not count."""
+        if PAUSES.held:
+            return []
+        if lost := PAUSES.seconds - self._paused:
+            self._paused += lost
+            for task in self._until:
+                self._until[task] += lost
+        return [task for task, until in self._until.items() if until <= now]

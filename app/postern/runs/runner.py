@@ -38,7 +38,7 @@ from postern.runs.run_records import RunRecords
 from postern.runs.streaming import end_events, ended_stream, is_replied, sent_by
 from postern.runs.threads import NotBegun, Threads
 from postern.runs.underway import Late, Underway
-from postern.trace import RUN
+from postern.trace import RUN, SECURED
 
 Read = Callable[[], Mapping[str, Any]]
 
@@ -306,10 +306,12 @@ class Runner:
         """The Context for the workflow's function. Log entries from here on have the run's id."""
         RUN.set((run.id, run.request.trace))
         workflow, services = run.workflow, self._services
+        if secured := workflow.secures:
+            SECURED.set(True)
         if workflow.connections is not None or workflow.secrets is not None:
             services = limited(services, workflow.connections, workflow.secrets)
         recorded = not workflow.stateless
-        return Context(run.request, run.caller, run.id, workflow.name, services, recorded, workflow.secures, started_by)
+        return Context(run.request, run.caller, run.id, workflow.name, services, recorded, secured, started_by)
 
     def _interrupt(self, run: Run, key: Key | None) -> None:
         """Record that the server itself ended the request. Raises Abandoned if the run was abandoned before."""

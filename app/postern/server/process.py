@@ -28,6 +28,7 @@ from postern import collector
 from postern.allocator import return_free_pages
 from postern.logs import flush_logs
 from postern.networks import as_mapped
+from postern.runs.pauses import PAUSES
 from postern.server.listener import accepted, block_new
 from postern.server.main_task import run_to_end
 from postern.server.protocol import GuardedProtocol
@@ -97,6 +98,9 @@ class Server(uvicorn.Server):
         """Begin to stop. A second signal ends the process at once, also while the application still starts."""
         if sig == signal.SIGINT and multiprocessing.parent_process() is not None:
             return  # a terminal signals the whole group: the parent decides, and sends SIGTERM
+        if sig == signal.SIGINT and (leave := PAUSES.leave) is not None:
+            leave()
+            _end_process(128 + sig)
         if self.force_exit or (self.stop_signal and not self.started):
             os._exit(128 + sig)  # the event loop does not get to it
         if self.stop_signal:

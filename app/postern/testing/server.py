@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import closing
+from contextlib import closing, suppress
 from contextvars import Context
 from functools import partial
 from pathlib import Path
@@ -49,8 +49,8 @@ STOP_SECONDS = 15.0
 
 ACCEPTED = 202
 
-LOOKING = 30.0
-"""Seconds that runs which the server starts by itself may take."""
+LOOKING = 1.0
+"""Seconds in which runs that the server starts by itself are waited for. Those that sleep take longer."""
 
 OPERATORS_ADDRESS = "127.255.255.254"
 """The client address of the kit itself."""
@@ -171,14 +171,15 @@ class Server:
         return False
 
     def look(self) -> None:
-        """Start the runs that the server starts by itself and that are due now, and wait for their ends. Durable ones
-        are accepted then."""
+        """Start the runs that the server starts by itself and that are due now, and wait a moment for their ends.
+        Durable ones are accepted then."""
 
         async def look() -> None:
-            async with asyncio.timeout(LOOKING):
-                for each in self._looking:
-                    await each.step()
-                    await each.settle()
+            for each in self._looking:
+                await each.step()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOKING):
+                        await each.settle()
 
         self.do(look())
 
@@ -242,10 +243,10 @@ class Server:
             refused=self._refused,
             trial=False,
             start_writer=start_writer,
-            ticks=False,
-            started=self._looking.append,
             step_kept=self._step_kept,
             durable_early=False,
+            ticks=False,
+            started=self._looking.append,
         )
 
     def _fetch_for(self, _: Tenant) -> Callable[[], Any]:

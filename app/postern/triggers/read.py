@@ -7,6 +7,7 @@ Bytes are counted while they stream, before anything is parsed. An invalid body 
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,6 +24,7 @@ from postern.elements import has_more_elements
 from postern.errors import Problem, problem
 from postern.journal.secured import kept_type
 from postern.media_types import is_json, is_plain, is_utf8
+from postern.trace import SECURED
 from postern.triggers.exchange import Exchange
 from postern.triggers.json_body import not_json, read_typed, read_untyped
 from postern.triggers.parameters import HeaderLines, read_parameters
@@ -128,20 +130,42 @@ def arguments(
     Raises Problem 400, 413 and 415. Raises Problem 500 if an author's validator raises an exception that validators may
     not raise. That is its cause, for `postern dev` alone: its message may hold what was sent."""
     try:
-        found = _of_path(workflow, path_parameters)
-        if workflow.parameters:
-            _add_parameters(workflow, query, headers, found)
-        if workflow.form is not None:
-            return found | _of_form(workflow, workflow.form, body, content_type, form)
-        parameter = workflow.body
-        if parameter is None or not (body or parameter.required):
-            return found
-        return found | _of_body(parameter, body, content_type, workflow.max_elements)
+        given = partial(_given, workflow, body, content_type, path_parameters, query, headers, form)
+        return _unheard(given) if workflow.secure_inputs or workflow.secure_outputs else given()
     except Problem:
         raise
     except BaseException as error:  # SystemExit too: it ends the request, never the server
         reason = f"{kept_type(error, secured=workflow.secures)} in a validator of the workflow"
         raise problem("workflow-failed", reason=reason) from error
+
+
+def _unheard(given: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The same for a secured workflow: what its validators print and log is not written anywhere."""
+    before = SECURED.set(True)
+    try:
+        return given()
+    finally:
+        SECURED.reset(before)
+
+
+def _given(
+    workflow: Workflow,
+    body: bytes,
+    content_type: bytes | None,
+    path_parameters: Mapping[str, str],
+    query: bytes,
+    headers: HeaderLines,
+    form: SentForm | None,
+) -> dict[str, Any]:
+    found = _of_path(workflow, path_parameters)
+    if workflow.parameters:
+        _add_parameters(workflow, query, headers, found)
+    if workflow.form is not None:
+        return found | _of_form(workflow, workflow.form, body, content_type, form)
+    parameter = workflow.body
+    if parameter is None or not (body or parameter.required):
+        return found
+    return found | _of_body(parameter, body, content_type, workflow.max_elements)
 
 
 def is_left_out(workflow: Workflow, given: Mapping[str, Any]) -> bool:

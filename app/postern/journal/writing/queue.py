@@ -104,6 +104,11 @@ class Queue:
         """Whether anything waits for a batch. Unfinished runs and steps wait for the next tick."""
         return bool(self.ended or self.operations or self.large)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so many bytes wait that what can be left out is left out."""
+        return self.bytes > CROWDED_BYTES
+
     def has_room(self, run: Run) -> bool:
         """Whether this run may start. It counts what each caller has in the queue, so ask only if that is crowded."""
         for each in self.ended[self._counted :]:

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0014_for_0002"
-down_revision = "0012_for_0002"
+down_revision = "0013_for_0002"
 adds = ("durable_runs.concurrency_key",)
 
 

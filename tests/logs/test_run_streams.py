@@ -1,0 +1,261 @@
+"""What the code of runs prints: with the run's id in the log, kept with the run, and everything else as it was."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextvars import copy_context
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postern.logs import BEGUN, Said, author_log, finish_lines, flush_logs, run_streams, taking
+from postern.logs.run_streams import HIDDEN, MOST_BEGUN, MOST_UNFINISHED
+from postern.trace import RUN, SECURED
+from tests.logs.in_memory import Log, logs_restored
+
+SECRET = "hunter2-of-the-vault"
+
+
+@pytest.fixture
+def restored_logs() -> Iterator[None]:
+    with logs_restored():
+        yield
+
+
+class Heard:
+    """A process in miniature: its streams, its log, and what is kept of runs. pytest has other streams in each phase of
+    a test, so the process has its own only while code runs."""
+
+    def __init__(self, form: str = "json") -> None:
+        self.out, self.err = io.StringIO(), io.StringIO()
+        self.log = Log(form)
+        self.kept: list[tuple[str, Said]] = []
+
+    @contextmanager
+    def streams(self) -> Iterator[None]:
+        """The process's own streams."""
+        root = logging.getLogger()
+        root.handlers = [each for each in root.handlers if "postern" in type(each).__module__]
+        with redirect_stdout(self.out), redirect_stderr(self.err), run_streams():
+            with taking(lambda run_id, said: self.kept.append((run_id, said))):
+                yield
+            flush_logs()
+
+    def run(self, code: Any, run_id: str = "run-0001", *, secured: bool = False, ends: bool = True) -> None:
+        """Run the code as that of a run."""
+
+        def as_run() -> None:
+            RUN.set((run_id, None))
+            SECURED.set(secured)
+            code()
+
+        with self.streams():
+            copy_context().run(as_run)
+            if ends:
+                finish_lines(run_id)
+
+    @property
+    def texts(self) -> list[str]:
+        """What is kept."""
+        return [said.text for _, said in self.kept]
+
+    @property
+    def hidden(self) -> int:
+        """How many lines are only counted."""
+        return sum(said.hidden for _, said in self.kept)
+
+
+@pytest.fixture
+def heard(request: pytest.FixtureRequest, restored_logs: None) -> Iterator[Heard]:
+    yield Heard(getattr(request, "param", "json"))
+    assert not BEGUN
+
+
+def test_what_is_printed_outside_of_runs_goes_where_it_went(heard: Heard):
+    with heard.streams():
+        print("loading", 1, end="…")
+        print("trouble", file=sys.stderr)
+    assert (heard.out.getvalue(), heard.err.getvalue(), heard.log.text, heard.kept) == (
+        "loading 1…",
+        "trouble\n",
+        "",
+        [],
+    )
+
+
+def test_each_line_of_a_run_is_an_event_with_its_id_and_is_kept_with_the_run(heard: Heard):
+    def code() -> None:
+        print("one", 2)
+        print("a\nb\n", file=sys.stderr)
+        sys.stdout.writelines(["x", "y\n"])
+
+    heard.run(code)
+    assert [(line["event"], line["logger"], line["run_id"]) for line in heard.log.lines] == [
+        (text, source, "run-0001")
+        for text, source in (("one 2", "stdout"), ("a", "stderr"), ("b", "stderr"), ("", "stderr"), ("xy", "stdout"))
+    ]
+    assert heard.texts == ["one 2", "a\nb", "", "xy"]
+    assert {run_id for run_id, _ in heard.kept} == {"run-0001"}
+    assert heard.out.getvalue() == heard.err.getvalue() == ""
+
+
+@pytest.mark.parametrize("heard", ["console"], indirect=True)
+def test_on_a_terminal_lines_stand_behind_the_end_of_the_runs_id(heard: Heard):
+    heard.run(lambda: print("booked\n3 seats"), "run-of-ada-4f2a")
+    assert heard.out.getvalue() == "[4f2a] booked\n[4f2a] 3 seats\n"
+    assert heard.log.text == ""
+
+
+def test_a_line_without_an_end_is_complete_when_its_run_ends_and_lines_of_runs_do_not_mix(heard: Heard):
+    heard.run(lambda: print("of one ", end=""), "run-1", ends=False)
+    heard.run(lambda: print("of two", end=""), "run-2", ends=False)
+    heard.run(lambda: print("goes on"), "run-1")
+    assert heard.texts == ["of one goes on"]
+    heard.run(lambda: None, "run-2")
+    assert heard.texts == ["of one goes on", "of two"]
+    heard.run(lambda: None, "run-2")
+    assert len(heard.kept) == 2
+
+
+def test_neither_long_lines_nor_many_beginnings_fill_the_memory(heard: Heard):
+    heard.run(lambda: [print("x" * MOST_UNFINISHED, end="") for _ in range(3)], ends=False)
+    assert len(heard.kept) == 1
+    with heard.streams():
+        for number in range(MOST_BEGUN + 5):
+            RUN.set((f"run-{number}", None))
+            print("begun", end="")
+        RUN.set(None)
+    assert len(BEGUN) == MOST_BEGUN
+    BEGUN.clear()
+
+
+@pytest.mark.parametrize(
+    ("printed", "kept"),
+    [
+        (f"password={SECRET}", "password=[redacted]"),
+        (f'{{"client_secret": "{SECRET}"}}', '{"client_secret": [redacted]}'),
+        (f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----", "[redacted]"),
+        ("\x1b[2Jgone \u202e", "\\x1b[2Jgone \\u202e"),
+        ("10%\r55%\r100%\r", "100%"),
+        ("a\tb\r", "a\tb"),
+        ("", ""),
+    ],
+)
+def test_no_secret_and_no_control_character_is_logged_or_kept(heard: Heard, printed: str, kept: str):
+    heard.run(lambda: print(printed))
+    assert heard.texts == [kept]
+    assert SECRET not in heard.log.text
+
+
+@pytest.mark.parametrize("heard", ["json", "console"], indirect=True)
+def test_of_a_secured_workflow_lines_are_only_counted(heard: Heard):
+    def code() -> None:
+        print(SECRET, "\n", SECRET)
+        print(SECRET, file=sys.stderr, end="")
+        logging.getLogger("of an author").warning("%s", SECRET)
+        logging.getLogger("of an author").debug("not a line")
+        logging.getLogger("of an author").error(SECRET, exc_info=ValueError(SECRET))
+        author_log("postern").info("announced", seats=3)
+
+    heard.run(code, secured=True)
+    assert (heard.hidden, "".join(heard.texts)) == (6, "")
+    everything = heard.out.getvalue() + heard.err.getvalue() + heard.log.text + repr(heard.kept)
+    assert SECRET not in everything
+    assert "announced" in heard.log.text  # what is logged by ctx.log is meant for the log
+    assert (HIDDEN in everything) is (heard.out.getvalue() != "")
+
+
+def test_what_validators_of_a_secured_workflow_say_is_nowhere(heard: Heard):
+    """Their run has not begun: there is none to count the lines for."""
+
+    def validates() -> None:
+        SECURED.set(True)
+        print(SECRET)
+        logging.getLogger("of an author").warning(SECRET)
+
+    with heard.streams():
+        copy_context().run(validates)
+    assert (heard.out.getvalue(), heard.log.text, heard.kept) == ("", "", [])
+
+
+def test_log_lines_of_authors_are_kept_from_level_info_on_with_their_level_and_logger(heard: Heard):
+    mine = logging.getLogger("of.an.author")
+    mine.setLevel(logging.DEBUG)
+
+    def code() -> None:
+        mine.debug("not kept")
+        mine.info("%d seats, token=%s", 3, SECRET)
+        author_log("postern").bind(workflow="book", run_id="run-0001").info("booked", seats=3, by="Ada Okafor")
+        author_log("postern").debug("not logged at all")
+
+    heard.run(code)
+    mine.setLevel(logging.NOTSET)
+    assert [(said.source, said.level, said.logger, said.text) for _, said in heard.kept] == [
+        ("log", "info", "of.an.author", "3 seats, token=[redacted]"),
+        ("log", "info", "postern", "booked seats=3 by='Ada Okafor'"),
+    ]
+    assert [line["event"] for line in heard.log.lines] == ["not kept", "3 seats, token=[redacted]", "booked"]
+
+
+def test_a_traceback_is_kept_without_secrets_and_local_variables(heard: Heard):
+    def code() -> None:
+        held = SECRET
+
+        def fails() -> None:
+            raise LookupError(f"password={held}")
+
+        try:
+            fails()
+        except LookupError:
+            logging.getLogger("of an author").exception("failed")
+
+    heard.run(code)
+    [text] = heard.texts
+    assert text.startswith("failed\nTraceback (most recent call last):\n")
+    assert text.endswith("\nLookupError: password=[redacted]")
+    assert SECRET not in text + heard.log.text
+
+
+def test_what_fails_while_a_line_is_logged_or_kept_harms_nothing(heard: Heard):
+    class Fails:
+        def __str__(self) -> str:
+            raise LookupError
+
+        __repr__ = __str__
+
+    def fails(run_id: str, said: Said) -> None:
+        raise LookupError(run_id)
+
+    def code() -> None:
+        logging.getLogger("of an author").info("%s", Fails())
+        logging.getLogger("of an author").info("%d %d", *[1])
+        print("printed")
+
+    with taking(fails):
+        heard.run(code)
+    assert heard.texts[-2:] == ["%d %d", "printed"]
+
+
+def test_the_streams_are_those_of_the_process_but_for_what_is_written(heard: Heard):
+    with heard.streams():
+        assert (sys.stdout.isatty(), sys.stdout.writable()) == (False, True)
+        with run_streams():
+            print("once")
+        print("twice")
+    assert heard.out.getvalue() == "once\ntwice\n"
+
+
+@given(st.lists(st.text(alphabet="ab\n", max_size=8), max_size=12))
+def test_however_a_text_is_written_its_lines_are_the_same(parts: list[str]):
+    with logs_restored():
+        heard = Heard()
+        heard.run(lambda: [sys.stdout.write(part) for part in parts])
+    whole = "".join(parts)
+    expected = whole.removesuffix("\n").split("\n") if whole else []
+    assert [text for said in heard.texts for text in said.split("\n")] == expected
+    assert [json.loads(each)["event"] for each in heard.log.text.splitlines()] == expected
