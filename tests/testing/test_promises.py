@@ -174,6 +174,16 @@ async def test_in_a_coroutine_with_fixtures(number, tmp_path):
     assert call("count", as_="lisa").status == 200
 
 
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.mark.anyio
+async def test_that_another_plug_in_runs(anyio_backend_name):
+    assert call("count", as_="lisa").status == 200
+
+
 def test_the_record():
     counted = call("count", as_="lisa")
     assert counted.run.state == "Succeeded"

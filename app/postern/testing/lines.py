@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from postern.logs import QUIET, configure_logs, copy_logs, flush_logs
+from postern.logs import QUIET, configure_logs, copy_logs
 
 
 class _Shown:
@@ -47,7 +47,6 @@ class Lines:
         """Keep and show no further lines."""
         put_back, self._put_back = self._put_back, None
         if put_back is not None:
-            flush_logs()
             copy_logs(None)
             put_back()
 
@@ -61,8 +60,7 @@ class Lines:
             structlog.reset_defaults()
 
     def of(self, request_id: str) -> list[dict[str, Any]]:
-        """The lines of a run, or of a rejected request."""
-        flush_logs()
+        """The lines of a run, or of a rejected request. Call `flush_logs` in the application's loop before."""
         return list(self._of.get(request_id, ()))
 
     def clear(self) -> None:

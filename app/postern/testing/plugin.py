@@ -63,7 +63,7 @@ def pytest_runtest_setup() -> None:
     _session()
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, trylast=True)  # inside of what captures the output
 def pytest_runtest_call() -> Generator[None, object, object]:
     """Fail a test that passed, if a workflow did what no test allowed."""
     try:

@@ -79,7 +79,7 @@ class Result:
     @property
     def log(self) -> list[Mapping[str, Any]]:
         """The lines of the log that belong to the run, or to the rejected request. `event` is their text."""
-        return [*SESSION.server.lines.of(self._id)]
+        return [*SESSION.server.log_of(self._id)]
 
     def wait(self, *states: str, seconds: float = PATIENCE) -> "Record":
         """The record of the run when it is in one of these states; without them, when it has ended or waits for

@@ -25,6 +25,7 @@ from postern.identity import Tenant
 from postern.journal.refusal import Refusal
 from postern.local_tenant import LocalTenant
 from postern.local_tenant.defaults import OPERATOR, OWN_APPLICATION
+from postern.logs import flush_logs
 from postern.schedules.scheduler import Scheduler
 from postern.settings import EntraAuth, Settings
 from postern.testing.crash_plan import CrashPlan
@@ -191,6 +192,15 @@ class Server:
             return min((at for at in found if at is not None), default=None)
 
         return self.do(next_due())
+
+    def log_of(self, request_id: str) -> list[dict[str, Any]]:
+        """The lines of a run, or of a rejected request, which the loop makes many together."""
+
+        async def flush() -> None:
+            flush_logs()
+
+        self.do(flush())
+        return self.lines.of(request_id)
 
     def unended(self) -> list[Record]:
         """The runs that have not ended."""

@@ -57,6 +57,8 @@ class Session:
         if scene is not None and self._server is not None and not self._server.spent:
             self._server.spent = self._server.goes_on(scene)
             scene.replies.clear()
+        if self._server is not None:
+            self._server.lines.pause()
 
     def end(self) -> None:
         """The test has ended."""
