@@ -82,7 +82,8 @@ async def serving(local: LocalTenant, folder: Path, **more: Any) -> AsyncIterato
     (folder / "workflows.py").write_text(WORKFLOWS, encoding="utf-8")
     settings = settings_for(local, folder, operators=[local.people["ada"]], **more)
     app = create_app(settings)
-    assert not app.catalog.snapshot.faults
+    gone = more.get("findings") == {"run": "gone"}
+    assert [fault.file.name for fault in app.catalog.snapshot.faults] == ["postern.toml"] * gone
     async with (
         app.router.lifespan_context(app),
         http_client(base_url="https://postern.test", transport=ASGITransport(app)) as client,
