@@ -218,6 +218,17 @@ async def test_texts_and_bytes_are_sent_as_they_come_and_their_number_is_recorde
     assert (await server.client.head("/triggers/texts")).content == b""
 
 
+async def test_a_client_of_http_1_0_gets_no_chunks_but_the_end_of_the_connection(server: Server):
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET /triggers/texts HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    head, _, content = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert content == "aäc".encode()
+    assert b"chunked" not in head.lower()
+    run_id = head.lower().partition(b"x-run-id: ")[2].partition(b"\r\n")[0].decode()
+    assert json.loads((await server.ended(run_id))[2]) == {"bytes": 4, "ended": "complete"}
+
+
 async def test_events_are_written_as_browsers_read_them(server: Server):
     reply = await server.client.post("/triggers/events")
     assert reply.headers["content-type"] == "text/event-stream"
