@@ -35,7 +35,7 @@ from postern.runs.origin import holder, with_origin
 from postern.runs.outcomes import cut_off, raised, succeeded
 from postern.runs.room import Room, shutting_down
 from postern.runs.run_records import RunRecords
-from postern.runs.streaming import end_events, ended_stream, is_replied, sent_by
+from postern.runs.streaming import check_replied, end_events, ended_stream, is_replied, sent_by
 from postern.runs.threads import NotBegun, Threads
 from postern.runs.underway import Late, Underway
 from postern.trace import RUN, SECURED
@@ -73,6 +73,7 @@ class Runner:
         self._pages = pages
         self._room = Room(self._threads)
         self._places = KeyPlaces(journal)
+        self._send = partial(sent_by, journal, self._threads, self._places.hold)
         self._deadlines = Deadlines(self._abandon)
         self._underway = Underway(self._deadlines)
         self._entries = self._underway.entries
@@ -140,7 +141,7 @@ class Runner:
                     outcome = succeeded(await workflow.function(context, **arguments), workflow.result)
                 else:
                     outcome = await self._in_thread(run, context, arguments)
-                outcome = outcome if outcome.stream is None else await self._sent(run, outcome, late)
+                outcome = outcome if outcome.stream is None else await self._send(run, outcome, late)
                 if task in self._deadlines.expired:  # the workflow swallowed its cancellation
                     outcome = self._cut_off(run)
             except BaseException as error:  # SystemExit too: it ends the workflow, never the server
@@ -158,16 +159,10 @@ class Runner:
         except asyncio.CancelledError:
             await self._recorded()
         except Problem as shown:
-            self._unrecorded(shown, run, key)
+            check_replied(run, unrecorded(shown, run, key))
         finally:  # also where the end cannot be recorded
             self._underway.report(run_id)
         return run
-
-    def _sent(self, run: Run, outcome: Outcome, late: Late | None) -> Awaitable[Outcome]:
-        """Send a reply while the run goes on."""
-        hold = self._places.hold(run.id)
-        in_thread = partial(self._threads.run, run.workflow.name, caller=holder(run), hold=hold)
-        return sent_by(run, outcome, late, self._journal, in_thread)
 
     async def _prepare(
         self, run: Run, arguments: Mapping[str, Any] | Read, key: Key | None
@@ -230,11 +225,6 @@ class Runner:
             raise unrecorded(shown, run, None) from None
         finally:
             self._underway.report(run.id)
-
-    def _unrecorded(self, shown: Problem, run: Run, key: Key | None) -> None:
-        """The end of a run is recorded later. Raises the problem, unless its caller has its reply."""
-        if not is_replied(run):
-            raise unrecorded(shown, run, key) from None
 
     async def _recorded(self) -> None:
         """Wait for the record of a run whose code has cancelled its own task, so that it gets the reply of its outcome.

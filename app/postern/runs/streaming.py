@@ -6,6 +6,7 @@ were, and nothing of what was sent.
 
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from functools import partial
 from os import PathLike, stat_result
 from pathlib import Path
 from threading import Lock
@@ -15,10 +16,14 @@ from pydantic_core import to_json
 
 from postern.authoring.streams import File, Stream, event_text, piece
 from postern.authoring.workflow import Workflow
+from postern.errors import Problem
 from postern.journal.run import Outcome, Run, State
 from postern.runs.claims import record_begun
+from postern.runs.concurrency import Hold
+from postern.runs.origin import holder
 from postern.runs.outcomes import READER_GONE
 from postern.runs.run_records import RunRecords
+from postern.runs.threads import Threads
 from postern.runs.underway import Entry
 
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -146,15 +151,17 @@ class _ThreadSteps(_Steps):
 
 
 async def sent_by(
+    journal: RunRecords,
+    threads: Threads,
+    hold: Callable[[str], Hold | None],
     run: Run,
     outcome: Outcome,
     late: Callable[[Run], Awaitable[None]] | None,
-    journal: RunRecords,
-    in_thread: InThread,
 ) -> Outcome:
-    """Send the reply, and return how the run ended. `late` sends it; without it nobody reads it, and the iterator runs
-    to its end all the same. Raises what the iterator raises, ReaderGone, and Problem if the run cannot be recorded."""
-    source = outcome.stream
+    """Send the reply, and return how the run ended. `hold` returns the place of a run by its id. `late` sends the
+    reply; without it nobody reads it, and the iterator runs to its end all the same. Raises what the iterator raises,
+    ReaderGone, and Problem if the run cannot be recorded."""
+    source, in_thread = outcome.stream, partial(threads.run, run.workflow.name, caller=holder(run), hold=hold(run.id))
     if isinstance(source, File):
         path, stat = await in_thread(lambda: found_file(source.path, run.workflow))
         sending: Sending = WholeFile(outcome, source, path, stat, in_thread)
@@ -226,6 +233,12 @@ def found_file(path: str | PathLike[str], workflow: Workflow) -> tuple[Path, sta
             "temporary files. Links count as what they lead to"
         )
     return found, stat
+
+
+def check_replied(run: Run, unrecorded: Problem) -> None:
+    """The end of a run is recorded later. Raises the problem for its caller, unless they have their reply."""
+    if not is_replied(run):
+        raise unrecorded from None
 
 
 def is_replied(run: Run) -> bool:
