@@ -144,7 +144,8 @@ def _workflows(module: ModuleType) -> list[Workflow]:
 def _hidden(source: Source, module: ModuleType) -> Flaw | None:
     """The flaw of a function with the name of a workflow above it, which it would replace without notice."""
     first_lines: dict[str, int] = {}
-    for node in ast.parse(source.content).body:
+    tree = parsed(_text_of(source))
+    for node in tree.body if tree else ():
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or not node.decorator_list:
             continue
         line = node.decorator_list[0].lineno
