@@ -1,15 +1,24 @@
 """`postern new test` and `postern test`."""
 
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from postern.cli import testing
+from postern.testing.session import SESSION
 from tests.cli.conftest import Postern
 from tests.cli.test_catalog import EXAMPLES
-from tests.testing.author_project import run_tests
+from tests.modules import no_modules_left
+
+
+def functions_of(path: Path) -> list[Callable[[], None]]:
+    """The test functions of a module."""
+    return [each for name, each in runpy.run_path(str(path)).items() if name.startswith("test_")]
+
 
 SIGNED = """
 from postern import Context, anonymous, github, workflow
@@ -22,14 +31,21 @@ async def hook(ctx: Context) -> None:
 
 @pytest.mark.process
 def test_the_first_test_of_each_example_passes(postern: Postern, folder: Path):
-    """They are run together, in a process of their own, as an author runs them."""
-    for name in EXAMPLES:
-        result = postern("new", "test", name)
-        assert result.exit_code == 0, result.stderr
-        assert f"Wrote tests/test_{name.replace('-', '_')}.py" in result.stdout
-    outcome = run_tests(folder, "-p", "no:xdist")
-    assert outcome.failed == {}, outcome.printed
-    assert len(outcome.tests) == 2 * len(EXAMPLES) - 2  # anyone may call two of them, so nobody is refused
+    """They are run here, one after the other: a process for them would start the application again."""
+    ran = 0
+    with no_modules_left():
+        for name in EXAMPLES:
+            result = postern("new", "test", name)
+            assert result.exit_code == 0, result.stderr
+            path = folder / "tests" / f"test_{name.replace('-', '_')}.py"
+            assert f"Wrote {path.relative_to(folder)}" in result.stdout
+            for test in functions_of(path):
+                test()
+                SESSION.finish()
+                SESSION.check()
+                ran += 1
+        SESSION.close()
+    assert ran == 2 * len(EXAMPLES) - 2  # anyone may call two of them, so nobody is refused
 
 
 def test_a_first_test_has_the_body_of_the_workflow_and_who_may_not_call_it(postern: Postern, folder: Path):

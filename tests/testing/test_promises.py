@@ -8,7 +8,7 @@ WORKFLOWS = '''
 import asyncio
 import contextlib
 import socket
-from dataclasses import dataclass
+from typing import Any
 
 from postern import Context, Retry, specific_users, tenant_users, workflow
 
@@ -64,6 +64,23 @@ def flaky(seen: list[int]) -> int:
 
 
 CALLS: list[int] = []
+
+
+@workflow(schedule="0 7 * * MON-FRI", timezone="Europe/Madrid", on_failure="tell")
+async def report(ctx: Context) -> str:
+    if ctx.request.headers.get("Postern-Scheduled-Time", "").startswith("2026-03-31"):
+        raise ValueError("no figures")
+    return f"{ctx.caller.kind} {ctx.caller.name}"
+
+
+@workflow(access=tenant_users(), on_failure="tell")
+async def break_down(ctx: Context) -> None:
+    raise RuntimeError("broken")
+
+
+@workflow(access=specific_users("lisa"))
+async def tell(ctx: Context, failure: dict[str, Any]) -> str:
+    return (await ctx.connection("shop").post("/failures")).text
 
 
 @workflow(access=tenant_users(), timeout=100)
@@ -216,6 +233,30 @@ def test_expiry():
     assert call("count", as_=user("lisa", exp=int(clock.now.timestamp()) - 600)).refused == "expiry"
 
 
+def test_a_schedule():
+    connections["shop"].post("/failures").replies("noted")
+    clock.start_at("2026-03-27T05:00:00Z")  # a Friday
+    assert runs("report") == []
+    clock.advance("4d")  # over a weekend, in which the clocks change
+    assert [run.started_at[:16] for run in runs("report")] == [
+        "2026-03-31T05:00", "2026-03-30T05:00", "2026-03-27T06:00"
+    ]
+    assert [run.state for run in runs("report")] == ["Failed", "Succeeded", "Succeeded"]
+    assert [run.caller.kind for run in runs("report")[:1] + runs("tell")] == ["schedule", "failure"]
+
+
+def test_what_a_failure_starts():
+    connections["shop"].post("/failures").replies("noted")
+    failed = call("break-down", as_="lisa")
+    (told,) = runs("tell")
+    assert (failed.status, told.state) == (500, "Succeeded")
+    assert told.caller.kind == "failure"
+
+
+def test_what_a_failure_starts_is_of_this_test():
+    call("break-down", as_="lisa")
+
+
 def test_no_such_workflow():
     assert call("nope", as_="lisa").refused == "unknown-trigger"
 
@@ -249,6 +290,7 @@ FAIL = {
     "test_look_up": ["looks up example.org:443", "workflows/shop.py:2"],
     "test_listen": ["listens at 127.0.0.1:0", "workflows/shop.py:3"],
     "test_connect_in_the_test_itself": ["looks up 127.0.0.1:9", "test_promises_of_the_kit.py"],
+    "test_what_a_failure_starts_is_of_this_test": ['connections["shop"].post("/failures").replies({...})'],
     "test_a_secret_that_is_not_set": ['secrets["shop-key"] = "..."'],
     "test_a_wrong_audience_fails_the_test_of_an_author": ["401"],
 }

@@ -1,4 +1,4 @@
-"""Failures: workflows that hear of the failed runs of others."""
+"""Failures: workflows that are notified of failed runs of others."""
 
 from dataclasses import dataclass
 

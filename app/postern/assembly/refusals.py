@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from postern.assembly.foundation import Foundation
+from postern.assembly.outside import NETWORK
 from postern.assembly.part import Part
 from postern.identity import Examined, Identity, examine
 from postern.journal.refusal import Refusal
@@ -27,9 +28,11 @@ def refusals_part(base: Foundation, report: Report) -> RefusalsPart:
         yield
         await refusals.aclose()
 
-    def take(refusal: Refusal) -> bool:
+    def noted(refusal: Refusal) -> bool:
         base.outside.refused(refusal)
         return refusals.take(refusal)
+
+    take = refusals.take if base.outside is NETWORK else noted
 
     return RefusalsPart(take=take, life=life, tasks=(refusals.run,), state={"refused": take})
 

@@ -55,6 +55,6 @@ def schedules_part(
     return SchedulesPart(
         life=life,
         scheduler=scheduler,
-        tasks=(scheduler.run,) if fires else (),
+        tasks=(scheduler.run,) if fires and base.outside.ticks else (),
         metrics=(schedule_metrics(lambda: dict(scheduler.outcomes)),),
     )

@@ -56,7 +56,7 @@ class Workflow:
     is in seconds, infinite for none. `signals` is who may send signals to runs, None for their callers and
     operators. `parameters` are those of the query and the header, `form` is the type of a form, None for JSON, and
     `produces` the media type of replies in OpenAPI, "" for JSON. `schedule` is None if it starts by requests only.
-    `on_failure` is the name of the workflow that hears of failed runs, "" for none."""
+    `on_failure` is the name of the workflow that is notified of failed runs, "" for none."""
 
     name: str
     function: Callable[..., Any]

@@ -23,7 +23,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "check": ("catalog", "Load the settings and every workflow, and report every fault. Exit code 1 if there is any."),
     "list": (
         "catalog",
-        "List the workflows with method, URL and access mode, and the object ids of those on a list.",
+        (
+            "List the workflows with method, URL and access mode, the object ids of those on a list, and the next "
+            "times of schedules."
+        ),
     ),
     "new": ("catalog", "Write a module with a working workflow, or, as `new test NAME`, a first test of a workflow."),
     "test": ("testing", "Run the tests of the workflows with pytest and the test kit. The exit code is pytest's."),

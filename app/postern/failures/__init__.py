@@ -1,1 +1,1 @@
-"""Runs that hear of the failures of other runs."""
+"""Notifications of failed runs: they are runs too."""

@@ -1,7 +1,7 @@
-"""Which failures one run hears of, and what it is told. Pure.
+"""Which failures one run gets, and its body. Pure.
 
-Of a workflow that fails often, BURST runs hear at once, and one more each SECONDS_PER_NOTICE. The last one for which
-there is room hears of all failures that wait.
+A workflow that fails often starts BURST runs at once, and one more each SECONDS_PER_NOTICE. The last one for which
+there is room stands for all failures that wait.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ SECONDS_PER_NOTICE = 60.0
 
 @dataclass(slots=True)
 class Room:
-    """How many runs may still hear of the failures of a workflow. `at` is when that was, in Unix seconds."""
+    """How many runs the failures of a workflow may still start. `at` is when that was, in Unix seconds."""
 
     left: float = float(BURST)
     at: float = field(default=0.0)
@@ -31,7 +31,7 @@ class Room:
 
 
 def grouped(waiting: Sequence[Failure], room: int) -> list[Sequence[Failure]]:
-    """The failures that one run hears of each: one as long as there is room, and all others together in the last."""
+    """The failures of each run: one as long as there is room, and all others together in the last."""
     if room <= 0:
         return []
     alone = len(waiting) if len(waiting) <= room else room - 1
@@ -40,7 +40,7 @@ def grouped(waiting: Sequence[Failure], room: int) -> list[Sequence[Failure]]:
 
 
 def notice(failure: Failure, more: int, *, secured: bool) -> bytes:
-    """The JSON body of a run that hears of a failure, and of `more` others that no other run hears of. It has nothing
+    """The JSON body of a run that reports a failure, and `more` others that no other run reports. It has nothing
     of the bodies of the run that failed, and of a secured one only the type of its error."""
     return to_json(
         {

@@ -1,6 +1,6 @@
 """The notifier: starts the workflow that `on_failure` names when a run has failed, once for each run that failed.
 
-What is in the journal counts: so no run is told of before its record is on disk, and a failure is found again by the
+What is in the journal counts: so no run is reported before its record is on disk, and a failure is found again by the
 next look if its server process was killed. A run that was started by a failure or a finding starts none, nor does a run
 that it called.
 """
@@ -41,7 +41,7 @@ log = structlog.get_logger("postern.failures")
 
 @dataclass(slots=True, eq=False)
 class Notifier:
-    """Tells workflows of failed runs. `start` starts a run, and waits for its end, or until it is accepted if it is
+    """Notifies workflows of failed runs. `start` starts a run, and waits for its end, or until it is accepted if it is
     durable. `stopping` says that no run starts here any more. `now` is in Unix seconds. It belongs to one event loop:
     `run` is its task."""
 
@@ -102,7 +102,7 @@ class Notifier:
             else:
                 by_workflow[failure.workflow].append(failure)
         for name, failures in by_workflow.items():
-            await self._tell(named[name], failures)
+            await self._notify(named[name], failures)
 
     async def settle(self) -> None:
         """Wait for what has been started."""
@@ -133,10 +133,10 @@ class Notifier:
             why = "a failure or a finding started this run, or one that called it"
             log.info("failure-notice-skipped", workflow=failure.workflow, failed_run_id=failure.run_id, reason=why)
 
-    async def _tell(self, failed: Trigger, failures: Sequence[Failure]) -> None:
+    async def _notify(self, failed: Trigger, failures: Sequence[Failure]) -> None:
         name = failed.workflow.on_failure
-        told = self.triggers().get(name)
-        if told is None:
+        notified = self.triggers().get(name)
+        if notified is None:
             self._not_started(failed, name, "unknown-trigger")
             return
         room = self._rooms[failed.workflow.name]
@@ -149,12 +149,12 @@ class Notifier:
                 continue  # another server process has them
             room.left -= 1
             body = notice(own[0], len(own) - 1, secured=failed.workflow.secures)
-            run = server_run(run_id, told, "failure", f"failure of {failed.workflow.name}", body)
+            run = server_run(run_id, notified, "failure", f"failure of {failed.workflow.name}", body)
             task = asyncio.create_task(self._start(failed, run, own), context=copy_context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _start(self, failed: Trigger, run: ServerRun, told: Sequence[Failure]) -> None:
+    async def _start(self, failed: Trigger, run: ServerRun, reported: Sequence[Failure]) -> None:
         try:
             await self.start(run, None)
         except Problem as error:
@@ -162,16 +162,16 @@ class Notifier:
             try:
                 await self.write(partial(release, notice_run_id=run.id))
             except Problem:
-                log.warning("failure-notice-lost", workflow=failed.workflow.name, failed_run_id=told[0].run_id)
+                log.warning("failure-notice-lost", workflow=failed.workflow.name, failed_run_id=reported[0].run_id)
         except Exception as error:
             self._not_started(failed, run.trigger.workflow.name, type(error).__name__)
         else:
             self.outcomes["started"] += 1
-            self.outcomes["coalesced"] += len(told) - 1
-            fields = {"workflow": failed.workflow.name, "failed_run_id": told[0].run_id, "run_id": run.id}
+            self.outcomes["coalesced"] += len(reported) - 1
+            fields = {"workflow": failed.workflow.name, "failed_run_id": reported[0].run_id, "run_id": run.id}
             log.info("failure-notice-started", on_failure=run.trigger.workflow.name, **fields)
-            if len(told) > 1:
-                log.warning("failures-coalesced", **fields, more_failures=len(told) - 1)
+            if len(reported) > 1:
+                log.warning("failures-coalesced", **fields, more_failures=len(reported) - 1)
 
     def _not_started(self, failed: Trigger, name: str, reason: str) -> None:
         self.outcomes["not-started"] += 1

@@ -99,5 +99,5 @@ def claim(connection: Connection, run_ids: Sequence[str], notice_run_id: str, no
 
 
 def release(connection: Connection, notice_run_id: str) -> None:
-    """The run that was to hear of failures could not start: they wait again. It may be repeated."""
+    """The run that was to report failures could not start: they wait again. It may be repeated."""
     connection.execute(delete(failure_notices).where(failure_notices.c.notice_run_id == notice_run_id))

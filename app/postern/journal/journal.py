@@ -49,7 +49,6 @@ START_SECONDS = 10.0
 wait for it: on a busy machine a new process takes its time."""
 
 T = TypeVar("T")
-
 log = structlog.get_logger("postern.journal")
 
 
@@ -83,9 +82,7 @@ class Journal:
         self._timer: asyncio.TimerHandle | None = None
         self._scheduled = False
         self._sent: Sent | None = None
-        self._sent_at = 0.0
-        self._ticked_at = 0.0
-        self._waited = 0.0
+        self._sent_at = self._ticked_at = self._waited = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opened: asyncio.Future[None] | None = None
 
@@ -341,8 +338,7 @@ class Journal:
 
     def _give_up(self) -> None:
         """Fail all waiting callers, because nothing can be recorded now. Operations without a caller stay queued."""
-        sent = self._sent
-        waiters, operations = self._queue.abandoned()
+        sent, (waiters, operations) = self._sent, self._queue.abandoned()
         for waiter in (each for each in [*(sent.waiters if sent else ()), *waiters] if not each.done()):
             waiter.set_exception(unavailable())
         for operation in [*(sent.operations if sent else ()), *operations]:

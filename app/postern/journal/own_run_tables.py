@@ -31,9 +31,9 @@ failure_notices = Table(
     metadata,
     Column("run_id", Text, nullable=False),  # of the run that failed
     Column("claimed_at", Double, nullable=False),
-    Column("notice_run_id", Text, nullable=False),  # of the run that hears of it
+    Column("notice_run_id", Text, nullable=False),  # of the run that reports it, "" if none does
     PrimaryKeyConstraint("run_id"),
 )
-"""Failed runs whose failure has started a run, or is told by one."""
+"""Failed runs that are reported, so that none is reported twice."""
 
 Index("failure_notices_by_time", failure_notices.c.claimed_at)

@@ -95,7 +95,9 @@ def start(
 
 
 def runs(workflow: str = "") -> list[Record]:
-    """The runs that were started in this test, the newest first; those of one workflow if it is named."""
+    """The runs that were started in this test, the newest first; those of one workflow if it is named. What the server
+    starts by itself, after a failure for example, has been started."""
+    SESSION.server.look()
     first = SESSION.now.first
     page = SESSION.server.read(f"/runs?limit=200{f'&workflow={quote(workflow)}' if workflow else ''}")
     return [record for record in page.runs if record.id > first] if page is not None else []
@@ -107,7 +109,10 @@ def _trigger(server: "Server", name: str) -> "Trigger | None":
     snapshot = server.app.catalog.snapshot
     found = snapshot.triggers.get(name)
     if found is None and snapshot.faults:
-        told = "\n".join(f"  {fault}" for fault in snapshot.faults)
+        places = [f"{fault.file}{f':{fault.line}' if fault.line else ''}" for fault in snapshot.faults]
+        told = "\n".join(
+            f"  {place}: {fault.cause} {fault.fix}" for place, fault in zip(places, snapshot.faults, strict=True)
+        )
         raise KitFailure(f"There is no workflow {name}, and these modules do not load:\n{told}")
     return found
 

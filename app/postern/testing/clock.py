@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from postern.testing.failing import KitFailure
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 SETTLING = 15.0
 """Real seconds that the runs which are due get, at each stop of the clock."""
+MOST_STOPS = 300
+"""Stops of the clock in one move. After so many, due times of schedules are passed over, and are missed."""
+JUST_AFTER = 0.001
 LOOK_EVERY = 0.02
 BETWEEN = 0.05
 """Real seconds in which what is due begins: a run is on record 20 ms after its start."""
@@ -44,18 +48,19 @@ class Clock:
         SESSION.stop()
         self._go_to(at.timestamp())
         SESSION.server.spent = True
+        SESSION.now.first = ""  # the database is new
 
     def advance(self, by: str | float | timedelta) -> None:
-        """Move the time ahead by seconds, a `timedelta`, or a text such as `3d`, `2h` or `15m`. Runs that sleep or
-        wait go on at their times, one after the other, and have gone on when this returns."""
+        """Move the time ahead by seconds, a `timedelta`, or a text such as `3d`, `2h` or `15m`. Runs that sleep,
+        wait or are scheduled go on at their times, one after the other, and have gone on when this returns."""
         from postern.authoring.duration import seconds_of
 
         seconds = by.total_seconds() if isinstance(by, timedelta) else seconds_of(by, "by")
         SESSION.server.spent = True  # the next test begins at the present
         target = time.time() + seconds
         self._settle()  # what was accepted a moment ago waits for nothing yet
-        while True:
-            due = min((at for at in wakes() if at <= target), default=None)
+        for stop in count():
+            due = min((at for at in wakes(schedules=stop < MOST_STOPS) if at <= target), default=None)
             self._jump((target if due is None else due) - time.time())
             self._settle()
             if due is None:
@@ -92,17 +97,21 @@ class Clock:
     def _settle(self) -> None:
         """Wait until the runs that are due have gone on."""
         until = time.perf_counter() + SETTLING
+        SESSION.server.look()
         while moving := [run for run in SESSION.server.unended() if _moves(run)]:
             if time.perf_counter() > until:
                 found = ", ".join(f"{run.workflow} ({run.state})" for run in moving)
                 raise KitFailure(f"These runs have not come to rest within {SETTLING:g} s: {found}.")
             time.sleep(LOOK_EVERY)
+            SESSION.server.look()
 
 
-def wakes() -> list[float]:
-    """When runs that wait go on by themselves, in Unix seconds."""
+def wakes(*, schedules: bool = True) -> list[float]:
+    """When runs that wait go on by themselves, and the next one of `schedules` starts, in Unix seconds."""
     found = [run.durable.wakes_at for run in SESSION.server.unended() if run.durable is not None]
-    return [datetime.fromisoformat(at).timestamp() for at in found if at is not None]
+    scheduled = SESSION.server.next_due() if schedules else None
+    own = [] if scheduled is None else [scheduled + JUST_AFTER]
+    return own + [datetime.fromisoformat(at).timestamp() for at in found if at is not None]
 
 
 def _moves(run: "Record") -> bool:

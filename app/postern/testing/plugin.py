@@ -66,8 +66,14 @@ def pytest_runtest_setup() -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
     """Fail a test that passed, if a workflow did what no test allowed."""
-    result = yield
+    try:
+        result = yield
+    except BaseException:
+        if (session := _session()) is not None:
+            session.finish()
+        raise
     if (session := _session()) is not None:
+        session.finish()
         session.check()
     return result
 

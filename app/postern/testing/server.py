@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import closing
+from contextlib import closing, suppress
 from contextvars import Context
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from postern.identity import Tenant
 from postern.journal.refusal import Refusal
 from postern.local_tenant import LocalTenant
 from postern.local_tenant.defaults import OPERATOR, OWN_APPLICATION
+from postern.schedules.scheduler import Scheduler
 from postern.settings import EntraAuth, Settings
 from postern.testing.crash_plan import CrashPlan
 from postern.testing.empty_database import put_database
@@ -48,6 +49,9 @@ STOP_SECONDS = 15.0
 
 ACCEPTED = 202
 
+LOOKING = 1.0
+"""Seconds in which runs that the server starts by itself are waited for. Those that sleep take longer."""
+
 OPERATORS_ADDRESS = "127.255.255.254"
 """The client address of the kit itself."""
 
@@ -64,6 +68,7 @@ class Server:
         self.spent = False
         self.refusals: dict[str, Refusal] = {}
         self.lines = Lines()
+        self._looking: list[Any] = []
         self.crashes = CrashPlan(self._failed)
         self._project, self._scratch = project, scratch
         self.settings, self.tenant = project_settings(project, scratch)
@@ -159,8 +164,33 @@ class Server:
         """Whether something of a test is still under way: the next test must not see it."""
         if not all(reply.done() for reply in scene.replies):
             return True
-        accepted = any(reply.exception() or reply.result().status_code == ACCEPTED for reply in scene.replies)
-        return accepted and bool(self.unended())
+        statuses = {0 if reply.exception() else reply.result().status_code for reply in scene.replies}
+        if any(status == ACCEPTED or status < 200 or status >= 500 for status in statuses):
+            self.look()
+            return bool(self.unended())
+        return False
+
+    def look(self) -> None:
+        """Start the runs that the server starts by itself and that are due now, and wait a moment for their ends.
+        Durable ones are accepted then."""
+
+        async def look() -> None:
+            for each in self._looking:
+                await each.step()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOKING):
+                        await each.settle()
+
+        self.do(look())
+
+    def next_due(self) -> float | None:
+        """When the next run starts by the clock, in Unix seconds; None if none does."""
+
+        async def next_due() -> float | None:
+            found = [each.next_due() for each in self._looking if isinstance(each, Scheduler)]
+            return min((at for at in found if at is not None), default=None)
+
+        return self.do(next_due())
 
     def unended(self) -> list[Record]:
         """The runs that have not ended."""
@@ -215,6 +245,8 @@ class Server:
             start_writer=start_writer,
             step_kept=self._step_kept,
             durable_early=False,
+            ticks=False,
+            started=self._looking.append,
         )
 
     def _fetch_for(self, _: Tenant) -> Callable[[], Any]:

@@ -50,6 +50,14 @@ class Session:
             failures, self._scene.failures = self._scene.failures, []
             raise failures[0].again()
 
+    def finish(self, scene: Scene | None = None) -> None:
+        """What the test caused is done, such as runs after a failure; an application in which something goes on is for
+        no other test."""
+        scene = scene or self._scene
+        if scene is not None and self._server is not None and not self._server.spent:
+            self._server.spent = self._server.goes_on(scene)
+            scene.replies.clear()
+
     def end(self) -> None:
         """The test has ended."""
         scene, self._scene, self._guard.on = self._scene, None, False
@@ -57,7 +65,8 @@ class Session:
         for function in functions:
             function()
         if scene is not None and self._server is not None:
-            if self._server.spent or self._server.goes_on(scene):
+            self.finish(scene)
+            if self._server.spent:
                 self.stop()
             else:
                 self._server.forget(keys=scene.keyed)
