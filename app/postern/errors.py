@@ -160,7 +160,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "uri-too-long": ProblemType(414, "URI too long", "The URL is longer than this server accepts."),
     "unsupported-media-type": ProblemType(
-        415, "Unsupported media type", "This trigger accepts JSON in UTF-8 only, without a content encoding."
+        415, "Unsupported media type", "The body is of a type that this trigger does not accept, or compressed."
     ),
     "misdirected-request": ProblemType(
         421, "Misdirected request", "This server does not answer browsers under this name: use its public URL."

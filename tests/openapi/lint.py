@@ -148,6 +148,8 @@ def _plain_parameters(definition: Json) -> Iterator[str]:
         if parameter["in"] == "body":
             if parameter["name"] != "body":
                 yield place
+        elif parameter["in"] == "formData" and parameter["type"] == "file":
+            pass  # files are in forms only
         elif parameter["type"] not in ("string", "number", "integer", "boolean", "array"):
             yield place
         if parameter["in"] == "path" and not (parameter["required"] and parameter["x-ms-url-encoding"] == "single"):

@@ -9,6 +9,8 @@ from openapi_spec_validator import validate
 from postern.authoring.signature import WorkflowFault
 from postern.authoring.workflow import workflow
 from postern.catalog import Trigger
+from postern.openapi.connector import Address, connector_of
+from postern.openapi.connector_auth import NoSignIn
 from postern.openapi.docs_page import page
 from postern.openapi.document import openapi_document
 from postern.openapi.example_requests import example_requests
@@ -18,6 +20,7 @@ from postern.triggers.find import find
 from postern.triggers.read import arguments
 from tests.modules import no_modules_left
 from tests.openapi.catalogs import HERE, triggers_of, write
+from tests.openapi.lint import breaches
 
 Json = dict[str, Any]
 
@@ -123,6 +126,16 @@ def test_the_documents_are_valid_in_each_version_and_the_connector_has_the_field
     assert files == ["photo", "logo", "pages"]
     assert any("several files" in loss.what.lower() for loss in losses)
     assert made["paths"]["/triggers/invoice"]["get"]["produces"][0] == "application/pdf"
+
+
+def test_the_connector_sends_forms_as_forms_and_names_the_type_of_replies(document: Json):
+    made = connector_of(document, Address("postern.example.com", "/"), NoSignIn(), "Forms").definition
+    validate(made)
+    sheet = made["paths"]["/triggers/sheet"]["post"]
+    assert sheet["consumes"] == ["multipart/form-data"]
+    assert [each["type"] for each in sheet["parameters"] if each["in"] == "formData"] == ["string", *["file"] * 3]
+    assert made["paths"]["/triggers/search"]["get"]["produces"][0] == "text/csv"
+    assert breaches(made, connector_of(document, Address("postern.example.com", "/"), NoSignIn(), "F").properties) == []
 
 
 def test_the_example_of_a_form_is_a_request_that_fits(triggers: dict[str, Trigger], document: Json):

@@ -17,6 +17,7 @@ from postern.server.protocol import GuardedProtocol
 from postern.settings import load_settings
 from tests.pipeline.pipelines import defaults_for
 from tests.server.test_protocol import eventually, serving
+from tests.triggers.test_forms import open_files
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
@@ -28,7 +29,9 @@ import threading
 import time
 from pathlib import Path
 
-from postern import Context, Event, Reply, anonymous, workflow
+from typing import Annotated
+from pydantic import BaseModel
+from postern import Context, Event, Form, Reply, UploadFile, anonymous, workflow
 from tests.pipeline.test_streams import SEEN
 
 A = anonymous()
@@ -46,6 +49,13 @@ async def counted(name, pieces, wait=None):
 async def texts(ctx: Context):
     return Reply.stream(counted("texts", ["a", "ä", b"c"]), "text/plain; charset=utf-8", headers=[
         ("Set-Cookie", "a=1"), ("set-cookie", "b=2")])
+
+class Sheet(BaseModel):
+    photo: UploadFile
+
+@workflow(access=A)
+async def sheet(ctx: Context, sheet: Annotated[Sheet, Form()]):
+    SEEN.append("sheet")
 
 @workflow(access=A)
 async def events(ctx: Context):
@@ -216,6 +226,31 @@ async def test_texts_and_bytes_are_sent_as_they_come_and_their_number_is_recorde
     record = await server.ended(reply.headers["x-run-id"])
     assert summary(record) == ("Succeeded", 200, {"bytes": 4, "ended": "complete"}, "cut")
     assert (await server.client.head("/triggers/texts")).content == b""
+
+
+async def test_a_client_of_http_1_0_gets_no_chunks_but_the_end_of_the_connection(server: Server):
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET /triggers/texts HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    head, _, content = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert content == "aäc".encode()
+    assert b"chunked" not in head.lower()
+    run_id = head.lower().partition(b"x-run-id: ")[2].partition(b"\r\n")[0].decode()
+    assert json.loads((await server.ended(run_id))[2]) == {"bytes": 4, "ended": "complete"}
+
+
+async def test_an_upload_that_stops_in_the_middle_leaves_no_file_and_starts_no_run(server: Server):
+    SEEN.clear()
+    before = open_files()
+    writer = (await asyncio.open_connection("127.0.0.1", server.port))[1]
+    part = b'--b\r\nContent-Disposition: form-data; name="photo"; filename="a"\r\n\r\n' + b"x" * 200_000
+    head = b"POST /triggers/sheet HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n"
+    writer.write(head + b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + part)
+    await writer.drain()
+    await eventually(lambda: len(open_files()) > len(before))
+    writer.close()
+    await eventually(lambda: open_files() == before)
+    assert SEEN == []
 
 
 async def test_events_are_written_as_browsers_read_them(server: Server):

@@ -107,6 +107,9 @@ class Arrived:
     def answer_at_once(self, status: int, headers: list[tuple[bytes, bytes]], content: bytes) -> bool:
         raise AssertionError
 
+    def unframed(self) -> None:
+        raise AssertionError
+
     def cut_off(self) -> None:
         raise AssertionError
 

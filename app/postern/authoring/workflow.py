@@ -253,7 +253,7 @@ def _check_function(function: Any) -> None:
         what = f"{type(function).__name__}{of_decorated(function)}"
         raise WorkflowFault(f"@workflow decorates a function, not {what}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise WorkflowFault(f"{function.__name__}() yields: a workflow returns its reply as a whole")
+        raise WorkflowFault(f"{function.__name__}() yields: return Reply.stream(...) of an inner generator")
 
 
 def _name(name: str | None, function: Callable[..., Any]) -> str:

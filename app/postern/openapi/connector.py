@@ -196,6 +196,7 @@ class _Polish:
             "summary": summary,
             "description": description_of(operation.get("description", ""), summary, name),
             "operationId": operation_id_of(operation["operationId"]),
+            **{name: operation[name] for name in ("consumes", "produces") if name in operation},
             "parameters": [
                 self._parameter(parameter, at(where, "parameters", n))
                 for n, parameter in enumerate(operation["parameters"])

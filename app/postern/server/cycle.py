@@ -1,6 +1,7 @@
 """One request and its response on the wire, with shortcuts for requests and responses in one piece."""
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -127,6 +128,11 @@ class Cycle(RequestResponseCycle):
         protocol.write_soon(b"".join(parts))
         protocol.on_response_complete()
         return True
+
+    def unframed(self) -> None:
+        """The response, of HTTP/1.0, has no length and no chunks: it ends with the connection, by `cut_off`."""
+        self.keep_alive = self.chunked_encoding = False
+        self.expected_content_length = sys.maxsize
 
     def cut_off(self) -> None:
         """Close the connection in the middle of a response. Without its last chunk, or with less than its

@@ -22,5 +22,8 @@ class Exchange(Protocol):
     def answer_at_once(self, status: int, headers: list[tuple[bytes, bytes]], content: bytes) -> bool:
         """Send a whole answer, or return False where it has to be sent as ASGI messages."""
 
+    def unframed(self) -> None:
+        """The answer, of HTTP/1.0, has no length: its end is that of the connection (RFC 9112, section 6.3)."""
+
     def cut_off(self) -> None:
         """Close the connection in the middle of an answer, so that its reader sees that it was cut."""

@@ -44,11 +44,5 @@ def form_of_body(workflow: Workflow, body: bytes, content_type: bytes | None) ->
     return form_in(workflow.form, content_type, body)
 
 
-def remove_files(form: "SentForm | None") -> None:
-    """The run has ended, or does not begin: its files go."""
-    if form is not None:
-        form.close()
-
-
 def _is_multipart(content_type: bytes | None) -> bool:
     return content_type is not None and is_multipart(content_type)

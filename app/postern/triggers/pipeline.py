@@ -38,10 +38,10 @@ from postern.runs.underway import Late
 from postern.triggers.challenge import unauthenticated
 from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX, find
-from postern.triggers.form_body import form_of_body, read_form_body, remove_files
+from postern.triggers.form_body import form_of_body, read_form_body
 from postern.triggers.gate import ADDED, OPEN_GATE, Gate
 from postern.triggers.large_bodies import LARGE, LargeBodies
-from postern.triggers.read import Disconnected, Receive, arguments, is_left_out, read_body, whole_body
+from postern.triggers.read import Disconnected, Receive, arguments, read_body, whole_body
 from postern.triggers.refusal_throttle import RefusalThrottle
 from postern.triggers.rejections import DELAYED, Rejections, address_of, trace_id
 from postern.triggers.reply import Answer, Later, Send, problem_reply, reply, reply_at_once
@@ -147,8 +147,7 @@ class Pipeline:
                 given = (
                     read() if len(body) <= LARGE else await self._read_large(read, trigger, caller, scope, len(body))
                 )
-                if body and is_left_out(workflow, given):
-                    self.log.info("body-not-parsed", request_id=request_id, workflow=workflow.name, bytes=len(body))
+                self._note_left_out(workflow, given, body, request_id)
             if chain is not None or PREFER in fields:
                 request.chain = chain
                 request._prefer = b",".join(value for name, value in scope["headers"] if name == PREFER)
@@ -157,9 +156,16 @@ class Pipeline:
                 admitted(caller, workflow.name, request.client_address, request_id)
             run = await self.start(workflow, caller, request, given, request_id, key, late)
         finally:
-            remove_files(form)
+            if form is not None:
+                form.close()
         later = request._prefer and run.outcome.status == ACCEPTED
         return await self.later(run, receive) if later else reply(run, console_on=self.console_on)
+
+    def _note_left_out(self, workflow: Workflow, given: Mapping[str, Any], body: bytes, request_id: str) -> None:
+        """Log a body that is no argument, although the function has a parameter for it: it is no JSON, and the
+        parameter's default stands for it."""
+        if body and workflow.body is not None and workflow.body.name not in given:
+            self.log.info("body-not-parsed", request_id=request_id, workflow=workflow.name, bytes=len(body))
 
     def _known(self, trigger: Trigger, scope: Scope, single: Mapping[bytes, bytes] | None) -> Caller | None:
         """The caller, if nothing has to be awaited to know it."""

@@ -144,12 +144,6 @@ def arguments(
         raise problem("workflow-failed", reason=reason) from error
 
 
-def is_left_out(workflow: Workflow, given: Mapping[str, Any]) -> bool:
-    """Whether the body is no argument, although the function has a parameter for it: it is no JSON, and the parameter's
-    default stands for it."""
-    return workflow.body is not None and workflow.body.name not in given
-
-
 def _of_path(workflow: Workflow, path_parameters: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     mistakes: list[dict[str, str]] = []

@@ -53,15 +53,20 @@ async def send_stream(
         if isinstance(sending, WholeFile):
             await reader.reading(_send_file(sending, scope, receive, send_counted))
         elif isinstance(sending, Pieces):
-            await reader.reading(_send_pieces(run, sending, scope, send_counted, reader))
+            await reader.reading(_send_pieces(run, sending, scope, send_counted, reader, exchange))
     except BaseException:
         if sending.head_sent and exchange is not None:
             exchange.cut_off()
         raise
 
 
-async def _send_pieces(run: Run, sending: Pieces, scope: Scope, send: Send, reader: "_Reader") -> None:
+async def _send_pieces(
+    run: Run, sending: Pieces, scope: Scope, send: Send, reader: "_Reader", exchange: Exchange | None
+) -> None:
     head_only = scope["method"] == "HEAD"
+    unframed = exchange if scope["http_version"] == "1.0" and not head_only else None
+    if unframed is not None:
+        unframed.unframed()
     found = None if sending.at_once or head_only else await sending.next()
     await send({"type": "http.response.start", "status": sending.status, "headers": [*sending.headers]})
     if sending.at_once and not head_only:
@@ -76,7 +81,11 @@ async def _send_pieces(run: Run, sending: Pieces, scope: Scope, send: Send, read
         found = await sending.next()
         if reader.gone or run.ended_at:  # the iterator swallowed a cancellation
             raise ReaderGone
-    await send({"type": "http.response.body", "body": b""})
+    if unframed is not None:
+        reader.needed = False
+        unframed.cut_off()
+    else:
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def _send_file(file: WholeFile, scope: Scope, receive: Receive, send: Send) -> None:
