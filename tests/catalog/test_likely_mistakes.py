@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import postern
 from postern.catalog.likely_mistakes import likely_mistakes, parsed, why_missing, without_access
+from postern.catalog.versions import advice_of
 from postern.near_names import near
 
 ROOT = Path(postern.__file__).parents[2]
@@ -96,6 +97,13 @@ def test_no_shipped_file_has_a_likely_mistake():
         tree = ast.parse(file.read_text("utf-8"))
         assert likely_mistakes(tree) == (), file
         assert why_missing(tree).fix != ""
+
+
+def test_a_large_file_is_not_parsed_for_it():
+    """It is data, and the parser would hold all requests."""
+    text = "@workflow\ndef f(ctx): ...\n"
+    assert len(advice_of(text)) == 1
+    assert advice_of(text + f"data = '{'x' * 100_000}'") == ()
 
 
 @given(st.text())

@@ -4,6 +4,7 @@ terminal of `postern dev` and on the run's record.
 In a source, the line that has to be named ends with `# <-`.
 """
 
+import gc
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -320,6 +321,8 @@ async def played(local_tenant: LocalTenant, tmp_path_factory: pytest.TempPathFac
             (line,) = [each for each in logs if each["event"] == "workflow-failed"]
             record = await client.get(f"/runs/{reply.headers['x-run-id']}", headers=operator)
             seen[name] = Seen(reply.json(), {**line}, record.json())
+            reply = record = line = logs = None  # type: ignore[assignment]
+            gc.collect()  # coroutines that nothing awaited are for this module to hear of
         with capture_logs() as logs:
             await client.post("/triggers/closed")
         (refused,) = [each for each in logs if each["event"] == "request"]

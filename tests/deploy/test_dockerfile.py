@@ -142,7 +142,13 @@ def installing(folder: Path) -> tuple[int, str]:
     (run,) = [step.text for step in stage.steps if step.name == "RUN"]
     command = run.replace("python -m pip", f"{sys.executable} -m pip").replace("/srv/packages", f"{folder}/packages")
     (folder / "requirements.lock").write_text("", "ascii")
-    environ = {"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "HOME": str(folder)}
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PIP_NO_INDEX": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_FIND_LINKS": str(folder),
+        "HOME": str(folder),
+    }
     done = subprocess.run(["sh", "-c", command], cwd=folder, env=environ, capture_output=True, text=True)
     return done.returncode, done.stderr
 

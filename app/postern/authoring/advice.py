@@ -20,7 +20,7 @@ def shown(value: object) -> str:
     """The value as it stands in the author's code, if that is short: no address in memory, and no long text."""
     named = getattr(value, "__name__", None)
     text = named if isinstance(named, str) else repr(value)
-    return text if len(text) <= 80 else f"{type(value).__name__}"
+    return text if len(text) <= 80 and " at 0x" not in text else type(value).__name__
 
 
 def of_access(value: object) -> str:

@@ -20,6 +20,7 @@ _BLOCKING: Mapping[str, str] = {
 }
 """Calls that hold the event loop, and what to write in an `async def`."""
 
+_TRIES = 3
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -42,10 +43,14 @@ class Missing(NamedTuple):
 
 def parsed(source: str) -> ast.Module | None:
     """The tree of a source. None if it is no Python, or needs more memory or depth than there is."""
-    try:
-        return ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+    for _ in range(_TRIES):
+        try:
+            return ast.parse(source)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
+        except SystemError:  # Python 3.11 counts the depth of two trees that are made at once together
+            continue
+    return None
 
 
 def likely_mistakes(tree: ast.Module) -> tuple[Advice, ...]:

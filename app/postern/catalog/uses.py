@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from postern.authoring.uses import LONGEST_NAME
 from postern.authoring.workflow import Workflow
+from postern.catalog.likely_mistakes import parsed
 
 MOST = 100
 """Names of a kind that are kept of a file."""
@@ -46,9 +47,8 @@ def seen_in(source: str) -> Uses:
     cannot be parsed, or only with more memory or depth than there is."""
     if "connection" not in source and "secret" not in source:
         return NOTHING_SEEN  # large files of data are not parsed a second time
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = parsed(source)
+    if tree is None:
         return NOTHING_SEEN
     found: dict[str, set[str]] = {"connection": set(), "secret": set()}
     for method, name in _calls(tree):

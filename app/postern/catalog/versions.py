@@ -19,6 +19,8 @@ from postern.catalog.sources import PACKAGE, Hashes, Source
 from postern.catalog.trial import Stopped
 from postern.catalog.uses import Uses, seen_in, uses_of
 
+_LARGE = 100_000
+"""Characters: the parser holds the interpreter, and with it all requests."""
 _LONGEST_MESSAGE = 500
 """Characters of an exception's message that are kept."""
 
@@ -88,8 +90,8 @@ def bound_again(version: Version, bind: Callable[[Workflow], Policies]) -> Versi
 
 
 def advice_of(text: str) -> tuple[Advice, ...]:
-    """What the author of a source most probably forgot."""
-    tree = parsed(text)
+    """What the author of a source most probably forgot. Large files, which are data, are not parsed for it."""
+    tree = parsed(text) if len(text) <= _LARGE else None
     return (*likely_mistakes(tree), *without_access(tree)) if tree else ()
 
 
@@ -144,7 +146,8 @@ def _workflows(module: ModuleType) -> list[Workflow]:
 def _hidden(source: Source, module: ModuleType) -> Flaw | None:
     """The flaw of a function with the name of a workflow above it, which it would replace without notice."""
     first_lines: dict[str, int] = {}
-    for node in ast.parse(source.content).body:
+    tree = parsed(_text_of(source))
+    for node in tree.body if tree else ():
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or not node.decorator_list:
             continue
         line = node.decorator_list[0].lineno
