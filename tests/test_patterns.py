@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.table import table
+
 APP = Path(__file__).parent.parent / "app" / "postern"
 FUNCTIONS = {"compile", "match", "fullmatch", "search", "sub", "findall", "finditer", "split"}
 SEVERAL = 8
@@ -67,7 +69,7 @@ def test_a_repetition_within_a_repetition_is_found(text: str, found: bool) -> No
     assert can_be_held(parser.parse(text)) is found
 
 
-@pytest.mark.parametrize("pattern", list(patterns()))
+@table("pattern", list(patterns()))
 def test_no_pattern_repeats_a_repetition(pattern: str | bytes) -> None:
     re.compile(pattern)
     assert not can_be_held(parser.parse(pattern))

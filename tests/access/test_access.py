@@ -24,6 +24,7 @@ from postern.access import (
     tenant_users,
 )
 from postern.access.policy import Open
+from tests.table import table
 
 HOME = "11111111-1111-1111-1111-111111111111"
 AWAY = "22222222-2222-2222-2222-222222222222"
@@ -147,7 +148,7 @@ def test_the_advice_says_how_to_meet_the_authentication_context(caller: Any, say
     assert says in caught.value.failed.advice
 
 
-@pytest.mark.parametrize(
+@table(
     ("write", "says"),
     [
         (lambda: loose_users(), "has no names"),

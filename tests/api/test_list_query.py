@@ -11,6 +11,7 @@ from postern.journal.reading.filters import ANONYMOUS, RefusalFilter, RunFilter
 from postern.journal.run import State
 from tests.api.records import ADA, HERE
 from tests.journal.recorded import NOON, id_number
+from tests.table import table
 
 
 def errors(query: bytes) -> dict[str, str]:
@@ -43,7 +44,7 @@ def test_a_page_may_be_of_another_size_and_begin_at_a_cursor():
     assert filters == PageQuery(RunFilter(owner=(HERE, ADA)), cursor, 200)
 
 
-@pytest.mark.parametrize(
+@table(
     ("query", "where"),
     [
         (b"state=Unheard-of", "state"),

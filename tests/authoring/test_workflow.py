@@ -13,6 +13,7 @@ from postern.authoring.reply import Reply
 from postern.authoring.request import Request
 from postern.authoring.signature import WorkflowFault
 from postern.authoring.workflow import Workflow, workflow
+from tests.table import table
 
 
 class Order(BaseModel):
@@ -144,7 +145,7 @@ async def generating_async(ctx: Context) -> Any:
     yield 1
 
 
-@pytest.mark.parametrize(
+@table(
     ("make", "says"),
     [
         (lambda: loosely(durable=True, stateless=True), "exclude each other"),

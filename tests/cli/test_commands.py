@@ -8,6 +8,7 @@ from postern.cli.commands import COMMANDS as COMMANDS_BY_MODULE
 from postern.cli.commands import loaded
 from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
+from tests.table import table
 
 COMMANDS = [
     *("access", "approvals", "audit", "call", "check", "connections", "database", "dev", "doctor", "explain", "export"),
@@ -31,7 +32,7 @@ def test_these_are_the_commands(postern: Postern):
     assert [name for name in COMMANDS if f" {name} " not in found.stdout] == []
 
 
-@pytest.mark.parametrize(
+@table(
     "names",
     [[name] for name in COMMANDS]
     + [["runs", name] for name in OF_RUNS]

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.console.destination import HOME, LONGEST, destination
+from tests.table import table
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def test_a_page_for_people_is_reached(to: str):
     assert destination(to) == to
 
 
-@pytest.mark.parametrize(
+@table(
     "to",
     [
         "",

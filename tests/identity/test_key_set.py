@@ -20,6 +20,7 @@ from tests.identity.minting import (
     private_key,
     v1_claims,
 )
+from tests.table import table
 
 MODULUS = private_key().public_key().public_numbers().n
 
@@ -56,7 +57,7 @@ def test_a_key_needs_no_use():
     assert parse_keys(key_set(entry), TENANT)
 
 
-@pytest.mark.parametrize(
+@table(
     "entry",
     [
         None, 1, "key", [], {},

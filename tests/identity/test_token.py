@@ -29,6 +29,7 @@ from tests.identity.minting import (
     refusal,
     token,
 )
+from tests.table import table
 
 
 def hs256(secret: bytes, **head: Any) -> str:
@@ -85,7 +86,7 @@ def test_valid_tokens_of_both_versions_pass_every_rule():
         assert verify(parsed, TENANTS, minting.signing_key(), NOW, 60).object_id == LISA
 
 
-@pytest.mark.parametrize(
+@table(
     ("forged", "rule"),
     [
         # the algorithm
@@ -161,7 +162,7 @@ def test_a_forged_token_is_rejected_and_its_bearer_not_shown_why(forged, rule):
     assert all(check.passed for check in refused.checks[:-1])
 
 
-@pytest.mark.parametrize(
+@table(
     ("changes", "rule"),
     [
         *[({"oid": oid}, "object-id") for oid in

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from postern.logs import BufferedSink, configure_logs, flush_logs, write_later
 from postern.logs.bounds import MOST_OF_A_LINE
 from tests.logs.in_memory import Log
+from tests.table import table
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJvaWQiOiJwbGFudGVkIn0.c2lnbmF0dXJl-_planted"
 PLANTED = "planted-s3cret"
@@ -54,10 +55,8 @@ def test_a_json_line():
     }
 
 
-@pytest.mark.parametrize("form", ["json", "console"])
-@pytest.mark.parametrize(
-    "nasty", ["\r\n", "\n", "\x1b[2J", "\x00", "\x7f", "\x9b", "\u2028", "\u202e", "\x85", *INVISIBLE]
-)
+@table("form", ["json", "console"])
+@table("nasty", ["\r\n", "\n", "\x1b[2J", "\x00", "\x7f", "\x9b", "\u2028", "\u202e", "\x85", *INVISIBLE])
 def test_no_value_breaks_or_forges_a_line(form, nasty):
     """Line breaks and terminal escapes are escaped wherever they stand (CWE-117)."""
     log = Log(form)
@@ -110,8 +109,8 @@ class Named(str):
     __slots__ = ()
 
 
-@pytest.mark.parametrize("form", ["json", "console"])
-@pytest.mark.parametrize(
+@table("form", ["json", "console"])
+@table(
     "fields",
     [
         {"value": JWT},
@@ -234,8 +233,8 @@ OUTSIZE: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("form", ["json", "console"])
-@pytest.mark.parametrize("write", OUTSIZE.values(), ids=OUTSIZE)
+@table("form", ["json", "console"])
+@table("write", OUTSIZE.values(), ids=OUTSIZE)
 def test_a_line_has_a_greatest_length(form: Any, write: Any):
     """Whatever an author or a library logs. What was left out is said."""
     log = Log(form)

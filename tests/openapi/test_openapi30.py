@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
@@ -18,6 +17,7 @@ from tests.examples import example_count
 from tests.openapi import nasty
 from tests.openapi.test_any_schema import TYPES
 from tests.openapi.wrapped import document_of
+from tests.table import table
 
 Json = dict[str, Any]
 REF = {"$ref": "#/components/schemas/A"}
@@ -30,7 +30,7 @@ def convert(schema: Any) -> tuple[Json, list[str]]:
     return made, [loss.where for loss in schemas.losses]
 
 
-@pytest.mark.parametrize(
+@table(
     ("schema", "expected", "lost"),
     [
         ({"type": ["string", "null"]}, {"type": "string", "nullable": True}, []),

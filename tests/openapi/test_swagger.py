@@ -10,6 +10,7 @@ from postern.openapi.schemas import clean
 from postern.openapi.swagger import swagger_of
 from postern.openapi.swagger_schemas import SwaggerSchemas
 from tests.openapi.wrapped import body_of, document_of
+from tests.table import table
 
 Json = dict[str, Any]
 
@@ -20,7 +21,7 @@ def convert(schema: Any, **components: Any) -> tuple[Json, list[str]]:
     return made, [loss.where for loss in schemas.losses]
 
 
-@pytest.mark.parametrize(
+@table(
     ("schema", "expected", "lost"),
     [
         ({"const": "a"}, {"type": "string", "enum": ["a"]}, []),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from postern.redaction import REDACTED, body_without_secrets, is_secret_name, without_secret_values
 from postern.redaction.texts import first_sign
+from tests.table import table
 
 TYPES = ["", "application/json", "application/x-www-form-urlencoded", "text/xml", "multipart/form-data; boundary=b"]
 
@@ -181,7 +182,7 @@ def work(text: str) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", REPEATED)
+@table("part", REPEATED)
 def test_a_reader_reads_a_body_once(part: str):
     """Four times the body is not sixteen times the work."""
     size = 8_000

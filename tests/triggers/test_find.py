@@ -10,6 +10,7 @@ from postern import Context, Problem, anonymous, workflow
 from postern.access import OPEN
 from postern.catalog import Trigger
 from postern.triggers.find import find
+from tests.table import table
 
 
 @workflow(access=anonymous(), methods=["GET", "POST"])
@@ -47,7 +48,7 @@ def test_a_trigger_is_found_by_its_name_and_relative_path(method, path, name, pa
     assert found.path_parameters == parameters
 
 
-@pytest.mark.parametrize(
+@table(
     "path",
     [
         b"",

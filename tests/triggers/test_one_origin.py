@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from postern.media_types import is_inert
 from postern.triggers.one_origin import SANDBOX, on_one_origin
+from tests.table import table
 
 CSP = b"content-security-policy"
 
@@ -31,7 +32,7 @@ def test_json_text_and_pdf_are_sent_as_they_are(content_type: str):
     assert on_one_origin(sent) == sent
 
 
-@pytest.mark.parametrize(
+@table(
     "content_type",
     [
         "text/html",

@@ -22,6 +22,7 @@ from postern.connections.grants.token_answers import (
     scopes_in,
 )
 from postern.journal.grants import LONGEST, Renewed
+from tests.table import table
 
 MARKER = "planted~S3cret.Value"
 CODES = {
@@ -73,7 +74,7 @@ def test_tokens_are_read_with_what_the_provider_says_beside_them(members: dict[s
     assert read_answer(answer(access_token="t", **members)) == expected
 
 
-@pytest.mark.parametrize(
+@table(
     ("found", "code", "reason"),
     [
         (answer(400, error="invalid_grant"), "invalid_grant", "ended"),

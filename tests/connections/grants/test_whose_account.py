@@ -11,6 +11,7 @@ from postern.connections.grants.accounts import LEEWAY, instance_url, named_acco
 from postern.connections.grants.id_tokens import GOOGLE, Account, account_in, issuers_of, shown_name
 from postern.connections.grants.scopes import missing_scopes
 from postern.settings.grant_presets import GRANT_PRESETS
+from tests.table import table
 
 NOW = 1_800_000_000
 ISSUER = "https://login.example/tenant"
@@ -42,7 +43,7 @@ def test_a_good_id_token_names_the_account():
     assert account(token(email=...)) == Account("subject", "")
 
 
-@pytest.mark.parametrize(
+@table(
     "changes",
     [
         *[{"iss": iss} for iss in (..., None, "", ISSUER + "/", ISSUER.upper(), "https://evil.example", [ISSUER])],
@@ -96,7 +97,7 @@ def test_the_account_of_a_profile(profile: dict[str, Any], expected: Account | N
     assert named_account(profile) == expected
 
 
-@pytest.mark.parametrize(
+@table(
     ("written", "expected"),
     [
         ("https://acme.my.salesforce.com", "https://acme.my.salesforce.com"),
