@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Any
 
 import pytest
+from _pytest._io.saferepr import saferepr
 from _pytest.mark import ParameterSet
 
 Test = Callable[..., Any]
@@ -29,17 +30,17 @@ def table(
         @wraps(test)
         def check(**fixtures: Any) -> None:
             failed: list[BaseException] = []
-            for name, values in named:
-                with _failures(failed, name):
-                    test(**fixtures, **values)
+            for number, row in enumerate(named):
+                with _failures(failed, number, row):
+                    test(**fixtures, **row[1])
             _report(failed, len(named))
 
         @wraps(test)
         async def check_async(**fixtures: Any) -> None:
             failed: list[BaseException] = []
-            for name, values in named:
-                with _failures(failed, name):
-                    await test(**fixtures, **values)
+            for number, row in enumerate(named):
+                with _failures(failed, number, row):
+                    await test(**fixtures, **row[1])
             _report(failed, len(named))
 
         chosen: Any = check_async if inspect.iscoroutinefunction(test) else check
@@ -61,17 +62,17 @@ def _named(
         found = ParameterSet.extract_from(row, force_tuple=len(listed) == 1)
         assert not found.marks, "a row with a mark is a test of its own"
         values = dict(zip(listed, found.values, strict=True))
-        shown = ", ".join(f"{name}={repr(value)[:LONGEST]}" for name, value in values.items())
-        yield f"row {number}: {found.id or (labels[number] if labels else shown)}", values
+        yield found.id or (labels[number] if labels else ""), values
 
 
 @contextmanager
-def _failures(failed: list[BaseException], name: str) -> Iterator[None]:
+def _failures(failed: list[BaseException], number: int, row: Row) -> Iterator[None]:
     """Keep what fails while the block runs, and go on."""
     try:
         yield
     except (Exception, pytest.fail.Exception, BaseExceptionGroup) as failure:
-        failure.add_note(name)
+        shown = row[0] or ", ".join(f"{name}={saferepr(value, LONGEST)}" for name, value in row[1].items())
+        failure.add_note(f"row {number}: {shown}")
         failed.append(failure)
 
 

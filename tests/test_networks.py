@@ -72,7 +72,7 @@ def test_a_network_has_one_form(text, network):
     assert canonical(text) == network
 
 
-@pytest.mark.parametrize(
+@table(
     "text",
     [
         "",

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.plain_text import plain
+from tests.table import table
 
 HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 WITHOUT_A_GLYPH = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
@@ -25,7 +26,7 @@ def test_every_character_that_controls_or_hides_text_becomes_its_code():
     assert plain("".join(others)) == "".join(others)
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "expected"),
     [
         ("plain", "plain"),

@@ -71,7 +71,7 @@ def test_only_transient_errors_are_worth_another_attempt(error, expected):
     assert worth_retrying(error) is expected
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "seconds"),
     [
         ("0", 0),

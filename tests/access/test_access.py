@@ -89,7 +89,7 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("access", "expected"), TABLE, ids=lambda value: repr(value)[:60])
+@table(("access", "expected"), TABLE, ids=lambda value: repr(value)[:60])
 def test_each_mode_admits_exactly_these(access: Any, expected: Any) -> None:
     """Columns: lisa, ada, a guest, an application, another tenant, another audience, an unlisted user."""
     policy = bound(access)
@@ -101,7 +101,7 @@ STRONG = tenant_users(auth_context="strong")
 LISA_ONLY = specific_users("lisa", auth_context="strong")
 
 
-@pytest.mark.parametrize(
+@table(
     ("access", "caller", "contexts", "capabilities", "expected"),
     [
         (STRONG, lisa, {"c1"}, set(), "in"),
@@ -189,7 +189,7 @@ def test_an_invalid_access_mode_is_a_fault_with_the_reason(write: Any, says: Any
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@table(
     ("access", "tenants", "audiences", "says"),
     [
         (tenant_users(), [], [AUDIENCE], "POSTERN_TENANT_ID"),

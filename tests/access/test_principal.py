@@ -2,8 +2,6 @@
 
 from dataclasses import fields
 
-import pytest
-
 from postern.access import ANYONE, Caller, Principal, StartedBy, principal_of
 from postern.access.principal import BY_THE_PERSON, NOBODY, WHYS
 from postern.connections.grants.reasons import REASONS
@@ -15,7 +13,7 @@ APPLICATION = Caller("application", LISA, TENANT)
 REQUEST, SAME = StartedBy.REQUEST, StartedBy.SAME_AGAIN
 
 
-@pytest.mark.parametrize(
+@table(
     ("caller", "started_by", "called", "owner", "why"),
     [
         (PERSON, REQUEST, False, f"{TENANT}/{LISA}", ""),

@@ -21,7 +21,7 @@ def errors(query: bytes) -> dict[str, str]:
     return {each["where"]: each["message"] for each in caught.value.members["errors"]}
 
 
-@pytest.mark.parametrize(
+@table(
     ("query", "filters"),
     [
         (b"", RunFilter()),

@@ -218,7 +218,7 @@ def test_a_reply_has_a_status_of_2xx_4xx_or_5xx(status: Any) -> None:
     assert Reply(status, {"id": 7}, {"Location": "/x", "X-Empty": ""}).status == status
 
 
-@pytest.mark.parametrize(
+@table(
     ("status", "headers"),
     [
         (100, {}),

@@ -68,7 +68,7 @@ def test_every_command_and_option_says_what_it_is_for(postern: Postern, names: l
     assert postern(*names, "--help").exit_code == postern(*names, "-h").exit_code == 0
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@table("name", COMMANDS)
 def test_the_table_of_commands_says_what_their_help_says(name: str):
     """The table is there so that --help loads no command."""
     paragraph = str(loaded(name).help).split("\n\n")[0]

@@ -43,7 +43,7 @@ def allowed(url: str, *, base: str = BASE, exact: bool = False, method: str = "G
     return True
 
 
-@pytest.mark.parametrize(
+@table(
     "url",
     [
         "",

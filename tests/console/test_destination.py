@@ -2,7 +2,6 @@
 
 from urllib.parse import urljoin, urlsplit
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +9,7 @@ from postern.console.destination import HOME, LONGEST, destination
 from tests.table import table
 
 
-@pytest.mark.parametrize(
+@table(
     "to",
     [
         "/console",

@@ -124,7 +124,7 @@ def test_a_token_of_our_tenant_that_is_not_for_this_sign_in_signs_nobody_in(chan
     assert (refused.failed.name, refused.proved) == (rule, True)
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "rule"),
     [
         (lambda: minting.token(claims(), header(alg="none")), "algorithm"),

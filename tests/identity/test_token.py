@@ -216,7 +216,7 @@ def test_the_leeway_holds_at_both_ends_and_no_further():
     assert [failed(token(claims(iat=iat))) for iat in (..., 0, NOW, NOW + 60)] == [None] * 4
 
 
-@pytest.mark.parametrize(
+@table(
     "head",
     [{"typ": ...}, {"typ": "jwt"}, {"typ": "AT+JWT"}, {"x5t": "thumb"}, {"jwk": minting.jwk("stranger")},
      {"jku": "https://evil.test"}, {"x5u": "https://evil.test", "x5c": ["MII"]}, {"nonce": "n"}],
@@ -247,7 +247,7 @@ def accepted_by_pyjwt_alone(text: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize(
+@table(
     ("forged", "rule"),
     [
         (lambda: token(claims(ver="1.0")), "version"),

@@ -192,12 +192,12 @@ def test_a_long_hostile_text_is_read_once():
     assert log.lines[0]["value"].startswith("eyJeyJ")
 
 
-@pytest.mark.parametrize(
+@table(
     "value",
     ["\ud800", {"a": "\ud800"}, b"\xff\xfe", 10**5000, {1, 2}, object, {(1, 2): 3}],
     ids=["surrogate", "deep surrogate", "bytes", "huge", "set", "type", "odd key"],
 )
-@pytest.mark.parametrize("form", ["json", "console"])
+@table("form", ["json", "console"])
 def test_odd_values_never_raise(form, value):
     """A log line must not end a request."""
     log = Log(form)
@@ -424,8 +424,8 @@ def test_what_waits_is_written_at_exit():
     assert json.loads(done.stderr)["event"] == "last"
 
 
-@pytest.mark.parametrize("before", [0, 20_000, 60_000, 70_000])
-@pytest.mark.parametrize("secret", ["'password': 'hunter2 {}'", "url //ada:{}", "-----BEGIN PRIVATE KEY-----\n{}"])
+@table("before", [0, 20_000, 60_000, 70_000])
+@table("secret", ["'password': 'hunter2 {}'", "url //ada:{}", "-----BEGIN PRIVATE KEY-----\n{}"])
 def test_a_secret_that_is_cut_in_two_is_not_shown(before: int, secret: str):
     """In an event, a field or an exception: each part of it would have no name."""
     log = Log("json")

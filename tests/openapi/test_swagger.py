@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from openapi_spec_validator import validate
 
 from postern.openapi.conversion_loss import Loss
@@ -121,7 +120,7 @@ def test_a_definition_that_may_be_null_is_written_out_where_it_may():
     assert schemas.definitions == {"A": {"type": "object", "title": "A"}}
 
 
-@pytest.mark.parametrize(
+@table(
     "written",
     [
         *(

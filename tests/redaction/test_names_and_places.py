@@ -164,7 +164,7 @@ def test_a_log_line_shows_no_secret_as_field_event_or_in_a_text(restored_logs: N
     assert [line for line in log.lines if VALUE in json.dumps(line)] == []
 
 
-@pytest.mark.parametrize(
+@table(
     ("content", "content_type"),
     [
         (b'{"password": broken', "application/json"),

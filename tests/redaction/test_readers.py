@@ -107,7 +107,7 @@ def test_a_file_in_a_form_beside_a_secret_does_not_hide_it():
     assert "hunter2" not in str(body_without_secrets(body, "multipart/form-data; boundary=b"))
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "expected"),
     [
         ("Authorization: Bearer abc.def ghi", "Authorization: [redacted]"),

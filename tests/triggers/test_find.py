@@ -101,7 +101,7 @@ def test_anything_else_is_an_unknown_trigger(path):
     assert caught.value.code == "unknown-trigger"
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "HEAD", "OPTIONS", "TRACE", "post", "CONNECT", ""])
+@table("method", ["GET", "PUT", "HEAD", "OPTIONS", "TRACE", "post", "CONNECT", ""])
 def test_another_method_is_rejected_and_the_declared_ones_are_named(method):
     with pytest.raises(Problem) as caught:
         find(TRIGGERS, method, b"/triggers/order/orders/42/lines/1")

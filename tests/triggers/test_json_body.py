@@ -92,7 +92,7 @@ def test_a_number_that_is_not_finite_never_gets_in(kind: Any, number: str):
     assert caught.value.code == "invalid-json"
 
 
-@pytest.mark.parametrize("body", [number.encode() for number in NOT_FINITE] + [b'{"a": [1e999]}'])
+@table("body", [number.encode() for number in NOT_FINITE] + [b'{"a": [1e999]}'])
 def test_nor_into_an_untyped_parameter(body: bytes):
     with pytest.raises(Problem) as caught:
         read_untyped(body)
@@ -129,7 +129,7 @@ def test_texts_that_look_like_such_numbers_are_texts(name: str):
     assert read_untyped(body) == {"name": name}
 
 
-@pytest.mark.parametrize(
+@table(
     "number",
     [
         "99999999999999999.99",
@@ -142,7 +142,7 @@ def test_texts_that_look_like_such_numbers_are_texts(name: str):
         "1.10",
     ],
 )
-@pytest.mark.parametrize("shape", ['{"net": %s}', '{"parts": [{"net": %s}, {"net": 1.5}]}'])
+@table("shape", ['{"net": %s}', '{"parts": [{"net": %s}, {"net": 1.5}]}'])
 def test_a_decimal_keeps_its_digits(number: str, shape: str):
     found = read_typed(validators_of(TypeAdapter(Bill)), (shape % number).encode())
     assert (found.parts[0] if found.parts else found).net == Decimal(number)

@@ -1,6 +1,5 @@
 """Which replies of workflows are sandboxed while the console's pages are at the same origin, and what is left out."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +10,7 @@ from tests.table import table
 CSP = b"content-security-policy"
 
 
-@pytest.mark.parametrize(
+@table(
     "content_type",
     [
         "application/json",
@@ -88,7 +87,7 @@ def test_the_sandbox_is_added_to_the_authors_own_policy():
     assert on_one_origin(kept) == kept
 
 
-@pytest.mark.parametrize(
+@table(
     ("name", "value"),
     [
         ("x-content-type-options", "none"),

@@ -155,7 +155,7 @@ async def test_a_compressed_body_is_not_unpacked(coding):
     assert caught.value.status == 415
 
 
-@pytest.mark.parametrize(
+@table(
     ("function", "body", "content_type", "expected"),
     [
         (typed, b'{"name": "a", "age": 1}', JSON, {"form": Form(name="a", age=1)}),
@@ -264,7 +264,7 @@ def test_a_body_that_does_not_fit_is_answered_with_what_is_wrong_and_where(
     assert [mistake["where"] for mistake in caught.value.members.get("errors", [])] == (where or [])
 
 
-@pytest.mark.parametrize(
+@table(
     ("content_type", "came"),
     [
         (None, "the request has no Content-Type."),

@@ -94,9 +94,9 @@ def test_each_parameter_arrives_as_it_was_written(parameters: dict[str, str], re
     assert dict(form(made)) == {"grant_type": "client_credentials", **wanted}
 
 
-@pytest.mark.parametrize("ways", [{"client_authentication": "private_key_jwt"}, {"identity_provider": "google"}])
-@pytest.mark.parametrize("key_id", [None, "key 2"])
-@pytest.mark.parametrize("audience", [None, "https://idp.example"])
+@table("ways", [{"client_authentication": "private_key_jwt"}, {"identity_provider": "google"}])
+@table("key_id", [None, "key 2"])
+@table("audience", [None, "https://idp.example"])
 def test_an_assertion_names_its_key_and_audience(ways: dict[str, str], key_id: str | None, audience: str | None):
     auth = signing(scopes=["a"], key_id=key_id, assertion_audience=audience, **ways)
     fields = dict(form(token_request(auth, PEM)))

@@ -169,7 +169,7 @@ def json_reply_of(content: bytes) -> Any:
     return Sent(content, media_type="application/json")
 
 
-@pytest.mark.parametrize("named", ["punycode", "idna", "zlib", "bz2", "hex", "unicode_escape", "utf-7", "x" * 5000])
+@table("named", ["punycode", "idna", "zlib", "bz2", "hex", "unicode_escape", "utf-7", "x" * 5000])
 def test_text_is_not_decoded_by_codecs_that_take_long_or_unfold(named: str):
     text = "añb"
     response = json_reply(text.encode(), f"text/plain; charset={named}")

@@ -32,6 +32,7 @@ from tests.connections.grants.granting import (
     person,
     told,
 )
+from tests.table import table
 
 OF_OPERATOR = "An operator, on the page Connections of the console, must"
 
@@ -301,7 +302,7 @@ async def test_an_author_s_address_elsewhere_is_rejected_before_anything_is_sent
 DOMAINS = ("salesforce.com", "force.com")
 
 
-@pytest.mark.parametrize(
+@table(
     ("base", "to"),
     [
         ("https://acme.my.salesforce.com", "https://acme.my.salesforce.com/v1/x?a=1"),

@@ -13,6 +13,7 @@ from postern.connections.grants.places import place_of
 from postern.journal.grants import State
 from postern.settings import load_settings
 from tests.connections.grants.renewal import LISA, World
+from tests.table import table
 
 LOGIN = "https://login.example"
 URLS = {"authorization_url": "https://id.example/authorize", "token_url": "https://id.example/token"}
@@ -36,7 +37,7 @@ def place(authority: str = LOGIN, base_url: str = "https://api.example/v1", **au
 OF_ENTRA: dict[str, Any] = {"identity_provider": "entra", "scopes": ["User.Read"]}
 
 
-@pytest.mark.parametrize(
+@table(
     "changed",
     [
         {"base_url": "https://api.other.example/v1"},
@@ -56,7 +57,7 @@ def test_another_provider_client_or_api_is_another_place(changed: dict[str, Any]
     assert place(**changed) != place()
 
 
-@pytest.mark.parametrize(
+@table(
     "changed",
     [
         {"base_url": "https://API.example/v2"},

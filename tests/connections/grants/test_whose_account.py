@@ -3,7 +3,6 @@
 from typing import Any
 
 import jwt
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,7 +76,7 @@ def test_google_writes_its_issuer_in_two_ways():
     assert issuers_of(ISSUER) == (ISSUER,)
 
 
-@pytest.mark.parametrize(
+@table(
     ("profile", "expected"),
     [
         ({"id": 583231, "login": "octocat"}, Account("583231", "octocat")),
@@ -134,7 +133,7 @@ def test_no_spelling_leads_to_another_host(middle: str, end: str):
         assert (URL(found).scheme, URL(found).path, URL(found).userinfo) == ("https", "/", b"")
 
 
-@pytest.mark.parametrize(
+@table(
     ("written", "expected"),
     [
         ("https://login.salesforce.com/id/00Dx0000000BV7z/005x00000012Q9P", "00Dx0000000BV7z/005x00000012Q9P"),
@@ -160,7 +159,7 @@ def test_a_name_for_showing_is_one_short_line(value: object):
     assert shown == "" or shown.isprintable()
 
 
-@pytest.mark.parametrize(
+@table(
     ("requested", "granted", "missing"),
     [
         (["a", "b"], None, []),
