@@ -3,6 +3,7 @@
 import multiprocessing.process
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -35,6 +36,12 @@ RUNNING: list[pytest.Item] = []
 
 PROCESSES = Path(__file__).with_name("process")
 """All tests in this folder start processes."""
+
+NOT_FAST = ("process", "network", "slow")
+"""The markers of what a fast run leaves out."""
+
+LEFT_OUT = re.compile(rf"^pytestmark = .*\bpytest\.mark\.({'|'.join(NOT_FAST)})\b", re.MULTILINE)
+"""All tests of a module have the marker."""
 
 START_PROCESSES = {"postgres_url", "durable_host", "shared_host"}
 """Fixtures that start processes. The parameters of those below that do so have the marker themselves."""
@@ -72,8 +79,13 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """A fast run need not import what it leaves out."""
-    return True if config.getoption("--fast") and collection_path == PROCESSES else None
+    """A fast run does not import what it leaves out: each of its workers would."""
+    if not config.getoption("--fast"):
+        return None
+    left_out = collection_path == PROCESSES or (
+        collection_path.suffix == ".py" and LEFT_OUT.search(collection_path.read_text("utf-8"))
+    )
+    return True if left_out else None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -209,7 +221,7 @@ def _is_asked_for(config: pytest.Config, item: pytest.Item) -> bool:
         return item.get_closest_marker("soak") is not None
     if item.get_closest_marker("long"):
         return False
-    return not (config.getoption("--fast") and any(map(item.get_closest_marker, ("process", "network", "slow"))))
+    return not (config.getoption("--fast") and any(map(item.get_closest_marker, NOT_FAST)))
 
 
 @pytest.fixture

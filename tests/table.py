@@ -62,7 +62,7 @@ def _named(
         found = ParameterSet.extract_from(row, force_tuple=len(listed) == 1)
         assert not found.marks, "a row with a mark is a test of its own"
         values = dict(zip(listed, found.values, strict=True))
-        yield found.id or (labels[number] if labels else ""), values
+        yield str(found.id or (labels[number] if labels else "")), values
 
 
 @contextmanager

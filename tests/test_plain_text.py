@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from postern.plain_text import plain
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 WITHOUT_A_GLYPH = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
 

@@ -9,6 +9,8 @@ import pytest
 from postern.thread_frames import frame_of
 from tests.test_structure import ROOT, sources
 
+pytestmark = pytest.mark.slow
+
 DEPTH = 50
 
 

@@ -41,7 +41,7 @@ from tests.journal.recorded import NOON
 from tests.journal.test_reads_of_durable_runs import approval_row, durable_row
 from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 PEOPLE = replace(tenant_users(), apps=False)
 BY_LISA = replace(specific_users(LISA), apps=False)

@@ -30,6 +30,8 @@ from postern.authoring.schema_kinds import ARRAYS, MAPS, NO_SCHEMAS
 from postern.authoring.validators import Validator, validators_of
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 VALIDATED = [0]
 PRIME = 2**61 - 1
 

@@ -10,6 +10,8 @@ from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = [
     *("access", "approvals", "audit", "call", "check", "connections", "database", "dev", "doctor", "explain", "export"),
     "findings",

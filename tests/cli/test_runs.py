@@ -15,6 +15,8 @@ from tests.cli.keeper import Keeper, run_record
 from tests.cli.test_catalog import REAL
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "\x1b[2J[red]:smile: \u202e\x9b1m\r\nnext"
 ADA = "ed1bf663-4183-4555-b113-3ed7e5cc901b"
 

@@ -37,7 +37,7 @@ from tests.connections.token_server import Answered, TokenServer, raw, reply, to
 from tests.identity.minting import bearer
 from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ENDPOINT = "https://login.example/authorize"
 TOKEN_URL = "https://login.example/token"

@@ -18,7 +18,7 @@ from tests.console.operator_pages import Pages, open_pages
 from tests.journal.recorded import NOON, id_number
 from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 XSS = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 ADA = "ed1bf663-4183-4555-b113-3ed7e5cc901b"

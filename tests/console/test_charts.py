@@ -16,6 +16,8 @@ from postern.journal.reading.activity import Minute
 from postern.journal.run import Attempt, State
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 NOON = 1_767_268_800.0
 
 moments = st.floats(0, 4e9)

@@ -22,6 +22,8 @@ from postern.settings.references import secret_references
 from tests.console.operator_pages import Pages, open_pages
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 NOW = 2_000_000_000.0
 CLIENT = "00000000-0000-0000-0000-000000000007"
 SECRET = {"key_vault": "the-name"}

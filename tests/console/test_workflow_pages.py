@@ -18,6 +18,8 @@ from tests.console.operator_pages import Pages, open_pages
 from tests.journal.recorded import NOON, TENANT, id_number, put, run_row
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 LISA = "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"
 GIL = "00000000-0000-0000-0000-00000000000b"
 CLIENT = "99999999-9999-9999-9999-999999999999"

@@ -24,7 +24,7 @@ from postern.durable.dbos_log import DbosLog
 from postern.durable.text_serializer import TextSerializer
 from tests.durable.host import Host
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 SECRET = "postgresql://postern:hunter2@host/db"
 

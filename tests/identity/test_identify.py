@@ -31,7 +31,7 @@ from tests.identity.minting import (
     token,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 class World:

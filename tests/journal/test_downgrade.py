@@ -16,6 +16,8 @@ from tests.process.servers import environment
 from tests.releases import NEWER, OF_0001, RUN, make_database, old_database, say, shape
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 CALL = {"run_id": RUN, "number": 1, "name": "book-desk", "started_at": 1.0, "ended_at": 2.0}
 
 KILLED = """

@@ -16,6 +16,8 @@ from tests.databases import put_sqlite
 from tests.releases import make_database, make_newer
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 ALTERED = "CREATE TABLE {} (run_id TEXT NOT NULL, number INTEGER NOT NULL, {})"
 HOSTILE = {
     "trigger": ("the trigger t", "CREATE TRIGGER t AFTER INSERT ON runs BEGIN DELETE FROM refusals; END"),

@@ -37,6 +37,8 @@ from postern.journal.schema import grants
 from tests.journal.grant_rows import ADA, LISA, NOW, grant, stored
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 
 CONNECTED = Event(NOW, "connected", LISA)

@@ -20,6 +20,8 @@ from postern.journal.reading.audit import AuditFilter, AuditRecord, audit_state,
 from postern.journal.reading.cursor import sealed
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 NOON = 1_800_000_000.0
 ONE, TWO = id_at(NOON), id_at(NOON + 1)
 ADA, LISA = "ed1bf663-4183-4555-b113-3ed7e5cc901b", "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"

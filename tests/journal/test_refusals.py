@@ -22,7 +22,7 @@ from postern.journal.refusal import Refusal
 from postern.journal.refusal_windows import MANY, MOST_NEW, PROVED, Window
 from postern.journal.refusals import BATCH, EXAMINERS, MOST_PROVED, MOST_UNEXAMINED, Refusals, Row, row, trim, upsert
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 POLICY = Guarded("tenant users", frozenset(), frozenset(), ())
 KNOWN = (Check("form", True), Check("expiry", False, "later than now", "long ago"))

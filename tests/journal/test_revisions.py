@@ -17,6 +17,8 @@ from tests.databases import put_sqlite
 from tests.releases import NEWER, make_database, make_newer, shape
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(postern.journal.__file__).with_name("README.md").read_text(encoding="utf-8")
 
 

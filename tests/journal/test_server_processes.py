@@ -44,7 +44,7 @@ from tests.journal.engines import add, all_of, run_row
 from tests.journal.operations import scalar
 from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 OWN = ServerProcess("own", "here", "1:10", 0.0)
 

@@ -1,10 +1,13 @@
 """What callers share is divided so that none takes it all."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.journal.shares import ANONYMOUS, excess, fair_level, has_room, holder_of
 from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 AMOUNTS = st.dictionaries(st.tuples(st.sampled_from("abc"), st.integers(0, 8)), st.integers(0, 1000), max_size=20)
 

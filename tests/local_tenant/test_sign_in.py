@@ -25,7 +25,7 @@ from tests.examples import example_count
 from tests.local_tenant.browser import CALLBACK, Browser, answer
 from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @pytest.fixture

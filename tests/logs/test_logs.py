@@ -22,6 +22,8 @@ from postern.logs.bounds import MOST_OF_A_LINE
 from tests.logs.in_memory import Log
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJvaWQiOiJwbGFudGVkIn0.c2lnbmF0dXJl-_planted"
 PLANTED = "planted-s3cret"
 INVISIBLE = ("\u061c", "\u200b", "\u2060", "\ufeff", "\u00ad", "\u3164", "\U000e0041")

@@ -30,6 +30,8 @@ from tests.openapi import nasty
 from tests.openapi.lint import EXCEPTIONS, PROPERTIES_RULES, breaches
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 ADDRESS = Address("postern.example.com", "/base")
 WAYS: dict[Way, SignIn] = {
     "entra": Entra("api://postern", nasty.TENANT, "https://login.microsoftonline.com"),

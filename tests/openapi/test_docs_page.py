@@ -19,6 +19,8 @@ from postern.openapi.property_table import Member, Reader
 from tests.openapi.catalogs import HERE, HIDDEN, HIDING, ROOT, triggers_of, write
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 Json = dict[str, Any]
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
@@ -18,6 +19,8 @@ from tests.openapi import nasty
 from tests.openapi.test_any_schema import TYPES
 from tests.openapi.wrapped import document_of
 from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 Json = dict[str, Any]
 REF = {"$ref": "#/components/schemas/A"}

@@ -32,7 +32,7 @@ from postern.triggers.secure_transport import Identification
 from tests.pipeline.pipelines import settings_for
 from tests.runs.records import Records
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("own_modules")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("own_modules"), pytest.mark.slow]
 
 JSON = {"content-type": "application/json"}
 WORKFLOWS = """

@@ -25,6 +25,8 @@ from postern.redaction import (
 from tests.logs.in_memory import Log
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 VALUE = "s3same-0pen"
 

@@ -13,6 +13,8 @@ from postern.redaction import REDACTED, body_without_secrets, is_secret_name, wi
 from postern.redaction.texts import first_sign
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 TYPES = ["", "application/json", "application/x-www-form-urlencoded", "text/xml", "multipart/form-data; boundary=b"]
 
 pieces = st.lists(

@@ -7,6 +7,8 @@ import pytest
 from postern.redaction import redacted_query, without_secret_values
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJvaWQiOiIxIn0.c2lnbmF0dXJl"
 
 

@@ -44,6 +44,8 @@ from postern.runs.idempotency import (
 from tests.journal.engines import all_of
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 JSON = ((b"content-type", b"application/json"),)
 NOW = 1_700_000_000.0
 

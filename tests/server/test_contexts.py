@@ -13,7 +13,7 @@ from postern.trace import RUN
 from postern.triggers.exchange import EXCHANGE
 from tests.server.test_protocol import HOST, Echo, Hasty, eventually, serving
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 PACKAGE = Path(__file__).parents[2] / "app" / "postern"
 USER: ContextVar[str] = ContextVar("USER", default="")

@@ -18,7 +18,7 @@ from postern.server.protocol import GuardedProtocol
 from postern.triggers.exchange import EXCHANGE
 from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 HOST = b"Host: postern.test\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"

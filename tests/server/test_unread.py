@@ -20,7 +20,7 @@ from postern.triggers.exchange import EXCHANGE
 from tests.server.test_protocol import HOST, Echo, Running, eventually, serving
 from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 GET = b"GET /%b HTTP/1.1\r\n" + HOST + b"\r\n"
 SIZE = 12 * 1024 * 1024

@@ -21,6 +21,8 @@ from postern.settings import (
 from postern.settings.presets import POWER_AUTOMATE_AUDIENCES, PROVIDERS, audience_in, power_automate_audience
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 ID = "aaaaaaaa-0000-4000-8000-000000000001"
 NOWHERE = Path("there-is-no-such-folder")
 PLANTED = "planted~S3cret.Value"

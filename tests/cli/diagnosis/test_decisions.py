@@ -33,6 +33,8 @@ from postern.journal.database.revisions import HEAD
 from postern.settings import load_settings
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 URL, GIB, DAY = "https://flows.example", 2**30, 86400.0
 ENTRA = datetime(2026, 1, 31, 10, 0, 0, tzinfo=UTC)
 PROXIES = ("10.0.0.0/8", "192.0.2.7")

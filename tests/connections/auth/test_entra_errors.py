@@ -27,7 +27,7 @@ from postern.local_tenant.client_certificates import ClientCertificate, new_cert
 from tests.connections.entra_entries import around, by_certificate, by_secret, fault_of, reference
 from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 UNKNOWN = "00000000-0000-0000-0000-000000000001"
 FLOW = "https://service.flow.microsoft.com"

@@ -19,7 +19,7 @@ from postern.transient_errors import worth_retrying
 from tests.connections.calling import Counterpart, calling, serving
 from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 UMLAUT = '{"v":"ü"}'
 BOM = codecs.BOM_UTF8

@@ -15,7 +15,7 @@ from postern.http_client import Response as Received
 from tests.connections.calling import ENTRA, Counterpart, calling, problem, serving
 from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 DONE = JSONResponse({"approved": True})
 OPERATIONS = ["Operation-Location", "Azure-AsyncOperation", "operation-location"]

@@ -36,7 +36,7 @@ from tests.table import table
 
 OF_OPERATOR = "An operator, on the page Connections of the console, must"
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ELSEWHERE = Caller("user", person("lisa").object_id, "00000000-0000-0000-0000-0000000000ee")
 INSTANCE = "https://acme.my.salesforce.com"

@@ -15,6 +15,8 @@ from postern.settings import load_settings
 from tests.connections.grants.renewal import LISA, World
 from tests.table import table
 
+pytestmark = pytest.mark.slow
+
 LOGIN = "https://login.example"
 URLS = {"authorization_url": "https://id.example/authorize", "token_url": "https://id.example/token"}
 CLIENT = "aaaaaaaa-0000-4000-8000-000000000001"
