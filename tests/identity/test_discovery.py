@@ -200,7 +200,7 @@ async def test_keys_that_are_not_at_the_authority_are_not_fetched(server, client
     assert len(server.requests) == 1
 
 
-PACKED = gzip.compress(b" " * 10 * MAX_DOCUMENT_BYTES)
+PACKED = gzip.compress(b" " * 10 * MAX_DOCUMENT_BYTES, 1)
 
 
 @pytest.mark.parametrize(
