@@ -69,4 +69,4 @@ def test_the_workflow_or_its_caller_chooses_the_engine(durable: bool, prefer: by
     choice: Any = Choice(Engine("inline"), Engine("durable"), lambda _: may_wait)  # type: ignore[arg-type]
     request = Request("POST", "/triggers/work")
     request._prefer = prefer
-    assert choice.start(made(durable=durable), ANYONE, request) == engine
+    assert choice.start(made(durable=durable), ANYONE, request, {}, "1") == engine

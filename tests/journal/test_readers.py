@@ -44,6 +44,26 @@ async def reading_from(url: str) -> AsyncIterator[Readers]:
         await readers.aclose(5)
 
 
+async def test_a_quiet_moment_is_one_in_which_no_query_runs(database_url):
+    async with reading_from(database_url) as readers:
+        await readers.quiet(0)
+        running, go_on = threading.Event(), threading.Event()
+
+        def waits(_: Connection) -> bool:
+            running.set()
+            return go_on.wait(10)
+
+        read = asyncio.create_task(readers.read(waits))
+        await asyncio.to_thread(running.wait, 10)
+        quiet = asyncio.create_task(readers.quiet(10))
+        await readers.quiet(0)  # its patience is over
+        assert not quiet.done()
+        go_on.set()
+        await quiet
+        assert not readers._underway
+        assert await read
+
+
 @contextmanager
 def locked(url: str) -> Iterator[None]:
     """Nobody else can read the table of runs."""

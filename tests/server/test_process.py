@@ -57,7 +57,7 @@ class Application:
 
     async def __call__(self, scope, receive, send):
         if scope["type"] == "lifespan":
-            self.go_on = asyncio.Event()
+            self.go_on, self.end = asyncio.Event(), asyncio.Event()
             scope["state"]["draining"] = lambda: setattr(self, "draining", True)
             scope["state"]["closing"] = lambda: print("closing", flush=True)
             scope["state"]["idle"] = lambda: not self.running
@@ -65,6 +65,9 @@ class Application:
             if "BROKEN" in os.environ:
                 return await send({"type": "lifespan.startup.failed", "message": ""})
             await send({"type": "lifespan.startup.complete"})
+            if "ENDS" in os.environ:
+                await self.end.wait()
+                raise RuntimeError("the application has ended")
             await receive()
             print("lifespan over", flush=True)
             return await send({"type": "lifespan.shutdown.complete"})
@@ -90,6 +93,8 @@ class Application:
                 time.sleep(0.01)
         if scope["path"] == "/go-on":
             self.go_on.set()
+        if scope["path"] == "/end":
+            self.end.set()
         if scope["path"] == "/die":
             os._exit(1)
         body = b"%d" % os.getpid()
@@ -253,6 +258,15 @@ def test_a_stop_ends_what_runs_and_refuses_new_connections(tmp_path, workers, nu
                 assert "Traceback" not in server.log.read_text()
                 successor.signal()
                 assert successor.exit_code() == 0
+
+
+@pytest.mark.process
+def test_a_server_whose_application_has_ended_ends_too(tmp_path):
+    """It would serve on, and nothing would be recorded."""
+    with process(tmp_path, ENDS="1") as server:
+        assert get(server.port, "/end")[0] == 200
+        server.says("application-ended")
+        assert server.exit_code() == 1
 
 
 @pytest.mark.process

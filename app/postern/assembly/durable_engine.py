@@ -45,6 +45,7 @@ def engine_part(base: Foundation, runs: RunsPart, pages: str, *, executes: bool)
         *(journal.read, journal.write, base.catalog.triggers, _reader(runs), seals, runs.threads, ended.by_code),
         pages,
         runs.processes.beat_age,
+        journal.quiet,
     )
     engine = DurableEngine(settings.database_url, journal.node, works, turns)
     waits = Waits(journal.write, turns)

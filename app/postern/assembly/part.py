@@ -3,15 +3,23 @@
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
+from traceback import extract_tb
 from typing import Any, TypeVar
 
 import anyio
+import structlog
 from starlette.routing import Route
 
 from postern.api.health import Check
 from postern.api.metrics import Collect
 
+AGAIN = 5.0
+"""Seconds until a task that failed begins again."""
+
 T = TypeVar("T")
+
+log = structlog.get_logger("postern")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +27,10 @@ class Part:
     """One part of the server. Each field is optional.
 
     `life` is entered when the server starts and left when it stops. What follows its `yield` does not run where a later
-    part or a task fails: use `finally` for what must be released then too. `tasks` run in between, and are cancelled
-    first. `routes` are served beside the triggers. `checks` are the checks of `/readyz` and `state` the lifespan's
-    state (ASGI, see `server/process.py`), both by names that one part alone uses. `metrics` are those of `/metrics`.
+    part fails: use `finally` for what must be released then too. `tasks` run in between, and are cancelled first. One
+    that fails begins again. `routes` are served beside the triggers. `checks` are the checks of `/readyz` and `state`
+    the lifespan's state (ASGI, see `server/process.py`), both by names that one part alone uses. `metrics` are those of
+    `/metrics`.
     """
 
     life: Callable[[], AbstractAsyncContextManager[object]] | None = None
@@ -47,8 +56,22 @@ async def start(parts: tuple[Part, ...], stack: AsyncExitStack) -> dict[str, Any
     stack.callback(tasks.cancel_scope.cancel)
     for part in parts:
         for task in part.tasks:
-            tasks.start_soon(task)
+            tasks.start_soon(partial(keep_running, task))
     return joined(part.state for part in parts)
+
+
+async def keep_running(task: Callable[[], Coroutine[Any, Any, None]], again: float = AGAIN) -> None:
+    """Run a task until it returns. An error that it did not expect must not end the other tasks, among them those that
+    write records: it is logged, without its text, which may hold a secret, and the task begins again."""
+    while True:
+        try:
+            return await task()
+        except Exception as error:
+            cause, place = type(error).__name__, extract_tb(error.__traceback__)[-1]
+        name = getattr(task, "__qualname__", repr(type(task)))
+        where = {"file": place.filename, "line": place.lineno}
+        log.error("background-task-failed", task=name, cause=cause, **where, again_in=again)
+        await anyio.sleep(again)
 
 
 def joined(tables: Iterable[Mapping[str, T]]) -> dict[str, T]:

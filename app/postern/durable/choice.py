@@ -1,15 +1,17 @@
 """Which engine runs a request: the durable one if the workflow says so, or if its caller prefers not to wait."""
 
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
-from postern.access import Anonymous, Caller
+from postern.access import Anonymous, Caller, StartedBy
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
 from postern.durable.acceptance import Acceptance
 from postern.journal.run import Run
 from postern.preferences import prefers_async
-from postern.runs.runner import Runner
+from postern.runs.idempotency import Key
+from postern.runs.runner import Read, Runner
+from postern.runs.underway import Late
 
 
 class Choice:
@@ -22,12 +24,23 @@ class Choice:
         self._may_wait = may_wait
 
     def start(
-        self, workflow: Workflow, caller: Caller, request: Request, *arguments: Any, **more: Any
+        self,
+        workflow: Workflow,
+        caller: Caller,
+        request: Request,
+        arguments: Mapping[str, Any] | Read,
+        run_id: str,
+        key: Key | None = None,
+        late: Late | None = None,
+        resubmitted_from: str = "",
+        resubmitted_by: str = "",
+        started_by: StartedBy = StartedBy.UNKNOWN,
     ) -> Coroutine[Any, Any, Run]:
         """Start a run: see Runner.start."""
+        origin = resubmitted_from, resubmitted_by, started_by
         if workflow.durable or (request._prefer and prefers_async(request._prefer) and self._may_wait(workflow)):
-            return self._durable(workflow, caller, request, *arguments, **more)
-        return self._inline(workflow, caller, request, *arguments, **more)
+            return self._durable(workflow, caller, request, arguments, run_id, key, late, *origin)
+        return self._inline(workflow, caller, request, arguments, run_id, key, late, *origin)
 
 
 def may_be_durable(workflow: Workflow, *, sealed: bool, for_callers: Collection[str]) -> bool:

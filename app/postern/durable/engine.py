@@ -57,7 +57,7 @@ class DurableEngine:
         self._now = now
         self._clock = clock
         self._executions = Executions(node, works, turns, now, self._freed)
-        self._store = Store(url, node, self.execute)
+        self._store = Store(url, node, self.execute, works.quiet)
         self._probation = Probation()
         self._claimed: dict[str, Claimed] = {}
         self._handed_at: dict[str, float] = {}

@@ -4,7 +4,7 @@ DBOS takes about 0.25 s and 21 MiB to import, and threads. A server that execute
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,17 @@ if TYPE_CHECKING:
     from postern.durable.dbos_engine import DbosEngine
 
 
-class Store:
-    """DBOS on the database at `url`, for the server process `node`: see DbosEngine. It is made by `start`."""
+PATIENCE = 10.0
+"""Seconds to wait for a moment in which no other thread uses SQLAlchemy."""
 
-    def __init__(self, url: str, node: str, execute: Execute) -> None:
+
+class Store:
+    """DBOS on the database at `url`, for the server process `node`: see DbosEngine. It is made by `start`. `quiet`
+    returns in a moment in which no other thread uses SQLAlchemy, or after so many seconds."""
+
+    def __init__(self, url: str, node: str, execute: Execute, quiet: Callable[[float], Awaitable[None]]) -> None:
         self._of = url, node, execute
+        self._quiet = quiet
         self._dbos: DbosEngine | None = None
 
     @property
@@ -37,8 +43,9 @@ class Store:
         """Import DBOS in a thread, and open the database of checkpoints. Raises whatever that raises, and can be called
         again then."""
         if self._dbos is None:
-            # Here first: a module that a thread has half imported already counts as there, and SQLAlchemy looks whether
-            # this one is with each statement.
+            # Here first, while no other thread has a statement: SQLAlchemy uses this module in statements from when its
+            # import begins, and fails until it has ended.
+            await self._quiet(PATIENCE)
             import_module("sqlalchemy.orm")
             module = await asyncio.to_thread(import_module, "postern.durable.dbos_engine")
             self._dbos = module.DbosEngine(*self._of)

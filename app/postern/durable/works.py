@@ -17,10 +17,15 @@ def _just_now() -> float:
     return 0.0
 
 
+async def _at_once(_: float) -> None:
+    return
+
+
 @dataclass(frozen=True, slots=True)
 class Works:
     """What the engine works with. `read` and `write` are the journal's, and `ended` is called with each run that has
-    ended. `beat_age` is the age of this process's last committed beat, in seconds."""
+    ended. `beat_age` is the age of this process's last committed beat, in seconds. `quiet` is the journal's too: it
+    returns when no query runs."""
 
     read: Callable[[Callable[[Any], Any]], Awaitable[Any]]
     write: Callable[[Callable[[Any], Any]], Awaitable[Any]]
@@ -31,6 +36,7 @@ class Works:
     ended: Callable[[Run], None]
     pages: str = ""
     beat_age: Callable[[], float] = _just_now
+    quiet: Callable[[float], Awaitable[None]] = _at_once
 
 
 def digest_of(trigger: Trigger | None) -> str:

@@ -201,6 +201,10 @@ class Journal:
         """Run `operation` with one of the next batches. Nothing waits for it; a failure is logged."""
         self._queue.operate(Operation(pickle.dumps(operation), None, None))
 
+    async def quiet(self, patience: float) -> None:
+        """Wait for a moment in which no query runs; see `Readers.quiet`."""
+        await self._readers.quiet(patience)
+
     async def read(
         self, query: Callable[[Connection], T], caller: Holder | None = None, seconds: float = READ_SECONDS
     ) -> T:

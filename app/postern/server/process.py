@@ -69,6 +69,7 @@ class Server(uvicorn.Server):
         self._stop_deadline = StopDeadline(grace, lambda: os._exit(self.exit_code)) if exits else None
         self._draining = False
         self._grace_over = False
+        self._application_ended = False
         self._listeners: list[socket.socket] = []
         quieten_lifespan()
 
@@ -109,17 +110,23 @@ class Server(uvicorn.Server):
     @property
     def cuts_off(self) -> bool:
         """Whether the process ends although something is still running."""
-        return self.force_exit or self._grace_over
+        return self.force_exit or self._grace_over or self._application_ended
 
     @property
     def exit_code(self) -> int:
-        """0 after a graceful stop, 128 and the signal after a forced one."""
-        return 128 + self.stop_signal if self.force_exit else 0
+        """0 after a graceful stop, 128 and the signal after a forced one, 1 if the application ended by itself."""
+        if self.force_exit:
+            return 128 + self.stop_signal
+        return int(self._application_ended)
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: begin a requested stop, and end when possible. Each second: return free memory."""
         if counter % 10 == 0:
             return_free_pages()
+        if getattr(self.lifespan, "error_occurred", False) and not self.should_exit:
+            # Without it nothing is recorded, and recorded runs would wait for ever. uvicorn would go on serving.
+            log.critical("application-ended", fix="the process ends: let your supervisor start it again")
+            self._application_ended = self.should_exit = True
         if self.stop_signal and not self.should_exit:
             try:
                 if not self._draining:

@@ -149,15 +149,10 @@ class Pipeline:
             request._prefer = b",".join(value for name, value in scope["headers"] if name == PREFER)
         key = _key(trigger, caller, request, scope) if IDEMPOTENCY_KEY in fields else None
         if (admitted := self.gate.admitted) is not None:
-            admitted(caller, workflow.name, address_of(scope), request_id)
+            admitted(caller, workflow.name, request.client_address, request_id)
         run = await self.start(workflow, caller, request, given, request_id, key, late)
         later = request._prefer and run.outcome.status == ACCEPTED
         return await self.later(run, receive) if later else reply(run, console_on=self.console_on)
-
-    def _preflight(self, scope: Scope) -> Answer | None:
-        """The answer to a browser that asks whether a page of another origin may send a request."""
-        preflight = self.gate.preflight
-        return preflight(scope) if preflight is not None and scope["method"] == "OPTIONS" else None
 
     def _known(self, trigger: Trigger, scope: Scope, single: Mapping[bytes, bytes] | None) -> Caller | None:
         """The caller, if nothing has to be awaited to know it."""
@@ -198,7 +193,8 @@ class Pipeline:
         wait = 0.0
         try:
             late = partial(self._answer_late, scope, send, request_id, exchange)
-            answer = self._preflight(scope) or await self.trigger(scope, receive, request_id, exchange, late)
+            asks = self.gate.preflight if scope["method"] == "OPTIONS" else None
+            answer = (asks and asks(scope)) or await self.trigger(scope, receive, request_id, exchange, late)
         except Abandoned:
             return
         except Disconnected:

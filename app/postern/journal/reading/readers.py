@@ -4,7 +4,8 @@ within a limit of time."""
 import asyncio
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from time import monotonic
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -38,7 +39,15 @@ class Readers:
         self._turns = Turns(OF_CALLERS, SHARE)
         self._of_callers = ThreadPoolExecutor(OF_CALLERS, thread_name_prefix="journal-reader")
         self._of_server = ThreadPoolExecutor(OF_SERVER, thread_name_prefix="journal-watcher")
-        self._underway: set[Reading[Any]] = set()
+        self._underway: dict[Reading[Any], Future[Any]] = {}
+
+    async def quiet(self, patience: float) -> None:
+        """Return in a moment in which no query runs. None begins until the event loop goes on with something else, so
+        what the caller does at once meets none. After `patience` seconds of queries without a pause it returns anyway.
+        """
+        until = monotonic() + patience
+        while self._underway and (left := until - monotonic()) > 0:
+            await asyncio.to_thread(wait, list(self._underway.values()), left)
 
     async def read(
         self, query: Callable[[Connection], T], caller: Holder | None = None, seconds: float = READ_SECONDS
@@ -58,14 +67,9 @@ class Readers:
             raise
 
     async def _read(self, reading: Reading[T], threads: ThreadPoolExecutor) -> T:
-        def run() -> T:
-            self._underway.add(reading)
-            try:
-                return reading.run(self._engine)
-            finally:
-                self._underway.discard(reading)
-
-        return await asyncio.get_running_loop().run_in_executor(threads, run)
+        future = self._underway[reading] = threads.submit(reading.run, self._engine)
+        future.add_done_callback(lambda _: self._underway.pop(reading, None))  # in its thread, whether awaited or not
+        return await asyncio.wrap_future(future)
 
     async def aclose(self, patience: float) -> None:
         """Wait for running queries, for at most so many seconds, end the others, and close the connections."""
