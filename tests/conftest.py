@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -42,6 +43,9 @@ NOT_FAST = ("process", "network", "slow")
 
 LEFT_OUT = re.compile(rf"^pytestmark = .*\bpytest\.mark\.({'|'.join(NOT_FAST)})\b", re.MULTILINE)
 """All tests of a module have the marker."""
+
+LONG_MODULE = 0.5
+"""Seconds that a module of a fast run takes at most on a quiet machine."""
 
 START_PROCESSES = {"postgres_url", "durable_host", "shared_host"}
 """Fixtures that start processes. The parameters of those below that do so have the marker themselves."""
@@ -222,6 +226,17 @@ def _is_asked_for(config: pytest.Config, item: pytest.Item) -> bool:
     if item.get_closest_marker("long"):
         return False
     return not (config.getoption("--fast") and any(map(item.get_closest_marker, NOT_FAST)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """A fast run names the modules that make it slow."""
+    if not config.getoption("--fast"):
+        return
+    seconds: Counter[str] = Counter()
+    for report in (*terminalreporter.stats.get("", []), *terminalreporter.stats.get("passed", [])):
+        seconds[report.nodeid.partition("::")[0]] += report.duration
+    if long := [f"{name} ({spent:.1f} s)" for name, spent in seconds.most_common(5) if spent > LONG_MODULE]:
+        terminalreporter.write_line(f"The longest modules, which may need the marker slow: {', '.join(long)}")
 
 
 @pytest.fixture
