@@ -199,33 +199,37 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Set the markers that follow from what a test uses, and leave out what the options say. Modules that start
     processes come first: those are the long ones, and short ones at the end let all workers end at the same time."""
+    process = {path: path.is_relative_to(PROCESSES) for path in {item.path for item in items}}
+    markers: dict[pytest.Item, set[str]] = {}
     for item in items:
         names = set(getattr(item, "fixturenames", ()))
-        if names & START_PROCESSES or item.path.is_relative_to(PROCESSES):
-            item.add_marker("process")
-        if names & SERVE_A_TENANT:
-            item.add_marker("network")
-        if (
-            item.get_closest_marker("long")
-            or "campaign" in names
-            or getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
-        ):
-            item.add_marker("soak")
-    kept = [item for item in items if _is_asked_for(config, item)]
+        found = {marker.name for marker in item.iter_markers()}
+        is_hypothesis = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+        follow = {
+            "process": bool(names & START_PROCESSES) or process[item.path],
+            "network": bool(names & SERVE_A_TENANT),
+            "soak": "long" in found or "campaign" in names or is_hypothesis,
+        }
+        for marker in [name for name, follows in follow.items() if follows]:
+            item.add_marker(marker)
+            found.add(marker)
+        markers[item] = found
+    kept = [item for item in items if _is_asked_for(config, markers[item])]
     chosen = set(kept)
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    slow = {item.path for item in kept if item.get_closest_marker("process")}
+    slow = {item.path for item in kept if "process" in markers[item]}
     place = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in kept))}
-    ends = [lambda item: not item.get_closest_marker("first"), lambda item: bool(item.get_closest_marker("last"))]
-    items[:] = sorted(kept, key=lambda item: (item.path not in slow, place[item.path], *(end(item) for end in ends)))
+
+    def order(item: pytest.Item) -> tuple[bool, int, bool, bool]:
+        return item.path not in slow, place[item.path], "first" not in markers[item], "last" in markers[item]
+
+    items[:] = sorted(kept, key=order)
 
 
-def _is_asked_for(config: pytest.Config, item: pytest.Item) -> bool:
+def _is_asked_for(config: pytest.Config, markers: set[str]) -> bool:
     if config.getoption("--soak"):
-        return item.get_closest_marker("soak") is not None
-    if item.get_closest_marker("long"):
-        return False
-    return not (config.getoption("--fast") and any(map(item.get_closest_marker, NOT_FAST)))
+        return "soak" in markers
+    return "long" not in markers and not (config.getoption("--fast") and markers & set(NOT_FAST))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
