@@ -1,11 +1,16 @@
-"""A test of a table checks each row and reports all that fail, and no large table has a test for each row."""
+"""What keeps the suite quick: a table is one test, which reports each row that fails; and a fast run imports no module
+that it leaves out, and no browser."""
 
+import re
 from collections import Counter
 from typing import Any
 
 import pytest
 
+from tests.conftest import LEFT_OUT, NOT_FAST, PROCESSES
 from tests.table import table
+
+BROWSER = re.compile(r"^(?:from|import) (?:playwright|axe_playwright_python|tests\.process\.console)\b", re.MULTILINE)
 
 MOST_ROWS = 80
 """Tests that one function may be, on both databases together."""
@@ -69,3 +74,17 @@ def test_a_large_table_is_one_test(request: pytest.FixtureRequest):
     """Each test costs milliseconds around it, in each worker."""
     rows = Counter(item.nodeid.partition("[")[0] for item in request.session.items)
     assert {name: count for name, count in rows.items() if count > MOST_ROWS} == {}, "use tests.table.table"
+
+
+def test_a_module_that_a_fast_run_leaves_out_says_so_on_one_line(request: pytest.FixtureRequest):
+    """Otherwise each worker imports it to find out."""
+    modules = {item.getparent(pytest.Module) for item in request.session.items} - {None}
+    marked = [each for each in modules if {marker.name for marker in each.own_markers} & set(NOT_FAST)]  # type: ignore[union-attr]
+    unseen = [each.nodeid for each in marked if not LEFT_OUT.search(each.path.read_text("utf-8"))]  # type: ignore[union-attr]
+    assert unseen == []
+
+
+def test_only_tests_of_processes_import_a_browser():
+    files = [path for path in PROCESSES.parent.rglob("*.py") if not path.is_relative_to(PROCESSES)]
+    assert len(files) > 400
+    assert [path for path in files if BROWSER.search(path.read_text("utf-8"))] == []
