@@ -12,7 +12,7 @@ from postern.authoring.workflow import MAX_ELEMENTS
 from postern.http_client import Response
 from postern.journal.audit_event import FIELDS, Kind
 from postern.journal.durable_tables import durable_runs, signals
-from postern.journal.signals import MOST
+from postern.journal.signals import MOST, RESERVED
 from postern.local_tenant import LocalTenant
 from tests.api.installations import (
     ADAS_RUN,
@@ -185,7 +185,7 @@ async def test_the_phase_of_the_run_decides(run_api: RunApi, phase: str | None, 
 
 async def test_a_flood_ends_at_the_bound(run_api: RunApi):
     row = {"run_id": ADAS_RUN, "name": "x", "sent_at": 1.0, "sent_by": "{}", "size": 2, "body": "{}"}
-    add(run_api.engine, signals, *({**row, "id": f"s{number}"} for number in range(MOST)))
+    add(run_api.engine, signals, *({**row, "id": f"s{number}"} for number in range(MOST + RESERVED)))
     answer = await send(run_api, ADAS_RUN, "ada", json={})
     assert (answer.status_code, answer.json()["code"]) == (429, "too-many-signals")
 

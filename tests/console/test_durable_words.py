@@ -104,5 +104,5 @@ def test_a_person_is_told_how_many_approvals_wait(waiting: Waiting | None, said:
 
 def test_each_reason_to_be_parked_has_its_words():
     assert set(PARKED) == set(Reason) - {Reason.SLEEP, Reason.SIGNAL, Reason.APPROVAL}
-    for restored in (Reason.RESTORED, Reason.LOST):
+    for restored in (Reason.RESTORED, Reason.LOST, Reason.INTERNAL):
         assert "An operator can" in goes_on_words(state(Phase.PARKED, restored), "pay", NOON)

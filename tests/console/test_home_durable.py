@@ -1,6 +1,7 @@
 """The home page about durable runs: what is parked, what does not begin, and which decisions wait."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,17 @@ from typing import Any
 import pytest
 import structlog
 from sqlalchemy import insert
+from starlette.requests import Request
 
 from postern.access import TenantUsers, bind, tenant_users
 from postern.access.written import written
 from postern.api.approval_actions import ApprovalActions, as_it_is
+from postern.console.frame import Frame
 from postern.console.home import Home
+from postern.console.navigation_counts import NavigationCounts
+from postern.console.page import Visit
+from postern.console.waiting_approvals import Waiting
+from postern.errors import problem
 from postern.journal.durable_runs import NODE, Reason
 from postern.journal.durable_tables import approvals, durable_runs
 from tests.console.test_home import ADA, LISA, NOW, Server, texts
@@ -107,3 +114,49 @@ async def test_operators_are_told_of_decisions_that_nobody_makes(server: Server)
         connection.execute(insert(approvals), approval_row("run-1", 1, "manager", since=NOW - 8 * 86_400))
     assert texts(await server.page(), "what") == ["1 approval has waited for more than 7 days"]
     assert "approval" not in " ".join(texts(await server.page(LISA, operator=False), "what"))
+
+
+def visit(server: Server, **headers: str) -> Visit:
+    lines = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": "GET", "headers": lines, "query_string": b"", "client": ("192.0.2.1", 1)}
+    return Visit(Request(scope), server.viewer, "request")
+
+
+@pytest.mark.parametrize(
+    ("found", "count"),
+    [
+        (Waiting(0, more=True, since=None), []),
+        (Waiting(2, more=False, since=NOW), ["2"]),
+        (Waiting(250, more=True, since=NOW), ["250+"]),
+    ],
+)
+async def test_the_navigation_counts_what_waits_for_the_viewer(
+    server: Server, monkeypatch: pytest.MonkeyPatch, found: Waiting, count: list[str]
+):
+    async def number(*_: object) -> Waiting:
+        return found
+
+    monkeypatch.setattr("postern.console.navigation_counts.waiting_number", number)
+    decided_by_people(server)
+    page = await server.shown()
+    counts = NavigationCounts(server.home.services.approvals)
+    shown = await counts.of(visit(server))
+    answer = Frame("https://postern.test/base", "1", "node").page(
+        page.template, page.values, "request", viewer=server.viewer, counts=shown
+    )
+    text = answer.content.decode()
+    assert re.findall(r'class="badge">([^<]*)<span class="hidden"> for you', text) == count
+    assert await counts.of(visit(server, hx_request="true")) == {}  # a part of a page has no navigation
+    assert await NavigationCounts(None).of(visit(server)) == {}
+
+
+async def test_the_navigation_counts_nothing_while_the_journal_cannot_be_read(server: Server):
+    decided_by_people(server)
+    await server.shown()
+
+    async def away(*_: object) -> Any:
+        raise problem("journal-unavailable")
+
+    actions = server.home.services.approvals
+    assert actions is not None
+    assert await NavigationCounts(replace(actions, read=away)).of(visit(server)) == {}

@@ -1,6 +1,7 @@
 """A 202 is sent when the run is on disk with all that is needed to run it, and else nothing of it is."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,20 +20,22 @@ from postern.durable.seals import KeySeals, NoSeal, Seals
 from postern.durable.waiting import Waiting
 from postern.errors import Problem
 from postern.ids import new_id
-from postern.journal.durable_acceptance import Accepted, accept
-from postern.journal.durable_runs import claim
+from postern.journal.durable_acceptance import Accepted, Ready, accept
+from postern.journal.durable_acceptance import waiting as waiting_runs
+from postern.journal.durable_runs import Hold, claim, record_outcome
 from postern.journal.durable_tables import durable_runs
 from postern.journal.idempotency_keys import KEPT_FOR
 from postern.journal.journal import Journal
-from postern.journal.run import Run, State
+from postern.journal.run import Outcome, Run, State
 from postern.journal.schema import idempotency_keys, runs
 from postern.journal.writing.rows import facts
-from postern.runs.idempotency import Key, key_of
+from postern.runs.idempotency import Key, fingerprint, key_of
 from postern.runs.room import Room
 from postern.runs.threads import Threads
 from postern.trace import Trace
 from tests.connections.sealing.ring import Ring
 from tests.durable.test_seals import KEY
+from tests.process import process_of_0001
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
@@ -147,6 +150,39 @@ async def test_a_repeated_key_gets_the_same_reply_marked_and_another_request_wit
     assert (await desk.count(), desk.heard) == ((1, 1, 1), 1)
 
 
+@pytest.mark.parametrize(
+    ("of", "expected"), [(inline, 202), (hidden, "idempotency-key-reused")], ids=["open", "secured"]
+)
+async def test_a_key_that_is_repeated_at_a_process_of_release_0_1_runs_nothing_also_when_its_run_has_ended(
+    desk: Desk, of: Any, expected: Any
+):
+    """It gets the 202 of the first request, from where 0.1 has the result. That of a secured workflow is known by
+    another print, so it is rejected, as for inline runs."""
+    request = Request("POST", f"/triggers/{of.name}", body=b"{}")
+    run = await desk.start(of, request=request, key="k")
+    accepted = run.outcome.content.decode()
+    key = key_of(of, ANYONE, request, [b"k"])
+    before = partial(process_of_0001.claim, scope=key.scope, fingerprint=fingerprint_of_0001(request), now=1001.0)
+    for _ in range(2):  # while it waits, and when it has ended
+        found = await desk.journal.write(partial(before, run_id=new_id()))
+        if expected == 202:
+            status, headers, content = found
+            assert (status, content) == (202, accepted)
+            assert ["location", f"/runs/{run.id}/result"] in headers
+        else:
+            assert found == expected
+        for claimed in await desk.journal.write(partial(claim, node="here", limits={}, most=1)):
+            run.outcome, run.ended_at = Outcome(State.SUCCEEDED, 200, b"1"), 1002.0
+            hold = Hold(run.id, "here", claimed.attempt)
+            assert await desk.journal.write(partial(record_outcome, facts=facts(run), hold=hold))
+    assert (await desk.rows())[0].state == "Succeeded"
+
+
+def fingerprint_of_0001(request: Request) -> str:
+    """Release 0.1 has the plain one for secured workflows too."""
+    return fingerprint(request.method, request.path, request.query_string, request.content_type, request.body)
+
+
 async def test_50_equal_keys_at_once_are_one_run(desk: Desk):
     acceptance = desk.acceptance()
     found = await asyncio.gather(*(desk.start(key="k", acceptance=acceptance) for _ in range(50)))
@@ -178,17 +214,74 @@ async def test_100_at_once_are_not_more_than_may_wait(desk: Desk):
 async def test_what_waits_is_counted_once_in_a_while_and_more_often_while_no_more_may_wait():
     now, counts = [0.0], []
 
-    async def read(query: Any) -> int:
+    async def read(query: Any) -> Ready:
         counts.append(now[0])
-        return 1
+        return Ready(1, {})
 
     waiting = Waiting(read, 3, lambda: now[0])
     for step, expected in ((0.0, True), (0.5, True), (0.59, True), (0.6, True), (0.65, False), (0.71, True)):
         now[0] = step
-        assert await waiting.take() is expected
+        assert await waiting.take(ADA) is expected
         if expected:
-            waiting.settle(accepted=True)
+            waiting.settle(ADA, accepted=True)
     assert counts == [0.0, 0.59, 0.71]
+
+
+ADA, ADDRESS, OTHER_ADDRESS = ("t", "ada"), ("anonymous", "192.0.2.1"), ("anonymous", "192.0.2.2")
+
+
+@pytest.mark.parametrize(
+    ("held", "may"),
+    [
+        ({}, {ADA, ADDRESS, OTHER_ADDRESS}),
+        ({ADA: 49}, {ADA, ADDRESS, OTHER_ADDRESS}),
+        ({ADA: 51}, {ADDRESS, OTHER_ADDRESS}),
+        ({("t", "bob"): 70, ADA: 31 - 2}, {ADDRESS, OTHER_ADDRESS}),
+        ({ADDRESS: 26}, {ADA, OTHER_ADDRESS}),
+        ({ADDRESS: 26, OTHER_ADDRESS: 24}, {ADA}),
+        ({("t", "bob"): 100}, set()),
+    ],
+    ids=str,
+)
+async def test_one_caller_alone_leaves_others_places_to_wait(held: dict[Any, int], may: set[Any]):
+    shares = Counter(held)
+    shares["anonymous", ""] = sum(count for who, count in held.items() if who[0] == "anonymous")
+
+    async def read(query: Any) -> Ready:
+        return Ready(sum(held.values()), shares if query.keywords["divides"] else {})
+
+    now = [0.0]
+    for who in (ADA, ADDRESS, OTHER_ADDRESS):
+        waiting = Waiting(read, 100, lambda: now[0])
+        assert await waiting.take(who) is (who in may)
+        now[0] += 0.2  # counted again, without the shares, which are still known
+        if who not in may:
+            assert not await waiting.take(who)
+
+
+async def test_what_is_accepted_here_counts_for_its_caller_until_it_is_counted():
+    async def read(query: Any) -> Ready:
+        return Ready(0, {})
+
+    waiting = Waiting(read, 100, lambda: 0.0)
+    accepted = 0
+    while await waiting.take(ADA):
+        waiting.settle(ADA, accepted=True)
+        accepted += 1
+    assert accepted == 51
+    assert await waiting.take(ADDRESS)
+
+
+async def test_runs_that_wait_are_counted_by_caller_once_they_are_many(desk: Desk):
+    for number in range(3):
+        await desk.start(request=Request("POST", "/triggers/book", client_address=f"192.0.2.{number % 2}", body=b"{}"))
+    for most, divides, held in (
+        (10, True, {("anonymous", "192.0.2.0"): 2, ("anonymous", "192.0.2.1"): 1, ("anonymous", ""): 3}),
+        (10, False, {}),
+        (12, True, {}),
+    ):
+        found = await desk.journal.read(partial(waiting_runs, most=most, divides=divides))
+        assert (found.total, dict(found.held)) == (3, held)
 
 
 async def test_a_place_is_free_again_if_its_run_is_not_accepted(desk: Desk):

@@ -1,6 +1,7 @@
 """Checkpoints go when they are of no use any more, and what has not ended keeps all that it has."""
 
 import asyncio
+import json
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from postern import anonymous, workflow
+from postern.durable import replies
 from postern.durable.checkpoint_retention import BATCH, CheckpointRetention
 from postern.durable.replies import kept_reply
 from postern.durable.seals import KeySeals
@@ -137,6 +139,25 @@ async def test_all_checkpoints_are_looked_through_whatever_is_deleted_meanwhile(
     assert known == [str(number) for number in range(1, 3 * BATCH, 2)]
 
 
+@workflow(access=anonymous(), durable=True)
+async def returns(ctx, body: str) -> Any:
+    return {"large": "x" * 70_000, "secret": {"password": "pass-word-1"}, "larger": "x" * 1024 * 1024}.get(body, body)
+
+
+async def test_without_a_key_a_reply_that_the_record_has_not_is_kept_as_a_whole(durable_host: Host):
+    durable_host.serve(returns)
+    for body, kept in (("large", True), ("secret", True), ("larger", False), ("small", False)):
+        row = await durable_host.result(returns, json.dumps(body).encode())
+        found = await kept_reply(durable_host.journal.read, durable_host.seals, row.id)
+        assert (found is not None) is kept
+        if found is not None:
+            assert json.loads(found.content) == await returns.function(None, body)
+        assert "pass-word-1" not in str(row)
+        its = await durable_host.durable(row.id)
+        assert its.reply_key_version is None
+        assert row.kept_bytes > len(its.reply or "")
+
+
 async def test_with_a_key_the_whole_reply_is_kept_sealed_and_without_one_the_record_has_what_there_is(
     durable_host: Host,
 ):
@@ -154,7 +175,11 @@ async def test_with_a_key_the_whole_reply_is_kept_sealed_and_without_one_the_rec
     assert (reply.status, reply.state, len(reply.content)) == (200, State.SUCCEEDED, 120_002)
 
 
-async def test_a_run_whose_reply_cannot_be_sealed_is_parked_and_not_recorded_unsealed(durable_host: Host):
+async def test_a_run_whose_reply_cannot_be_sealed_is_parked_and_not_recorded_unsealed(
+    durable_host: Host, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(replies, "MOST_TRIES", 1)
+    monkeypatch.setattr(replies, "AGAIN", 0)
     ring = Ring(v1=KEY)
     await durable_host.restart_with(KeySeals(ring))
 

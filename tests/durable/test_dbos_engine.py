@@ -7,11 +7,13 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
+from dbos import DBOS
 from dbos._utils import GlobalParams
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -19,9 +21,10 @@ from sqlalchemy.exc import OperationalError
 from postern import anonymous, workflow
 from postern.durable.checkpoints import Checkpoints
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_file
-from postern.durable.dbos_engine import STOP_SECONDS, DbosEngine
+from postern.durable.dbos_engine import QUEUE, STOP_SECONDS, DbosEngine
 from postern.durable.dbos_log import DbosLog
 from postern.durable.text_serializer import TextSerializer
+from tests.databases import put_sqlite
 from tests.durable.host import Host
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -158,5 +161,41 @@ async def test_a_checkpoint_that_names_pickle_as_its_format_runs_no_code(durable
         assert connection.execute(text(FORGED.format(prefix)), forged).rowcount == 1
     engine.dispose()
     await durable_host.take_over()
-    row = await durable_host.outcome(run_id)
-    assert (row.state, row.error_type, marker.exists()) == ("Failed", "TypeError", False)
+    row = await durable_host.phase(run_id, "parked")
+    assert (row.reason, marker.exists()) == ("internal-error", False)
+
+
+async def test_a_stop_during_the_start_waits_for_the_calls_of_dbos_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A thread of such a call would find no DBOS, and no event loop for its error."""
+
+    async def nothing(run_id: str, checkpoints: Any) -> bool:
+        return False
+
+    begun, goes_on, ended = asyncio.Event(), threading.Event(), list[Any]()
+    home, usual = asyncio.get_running_loop(), DBOS.register_queue
+
+    def slow(*args: Any, **options: Any) -> Any:
+        home.call_soon_threadsafe(begun.set)
+        goes_on.wait(10)
+        try:
+            ended.append(usual(*args, **options).name)
+        except BaseException as error:
+            ended.append(error)
+            raise
+
+    monkeypatch.setattr(DBOS, "register_queue", slow)
+    engine = DbosEngine(put_sqlite(tmp_path / "postern.db"), "node", nothing)
+    starting = asyncio.create_task(engine.start())
+    await asyncio.wait_for(begun.wait(), 20)
+    starting.cancel()
+    stopping = asyncio.create_task(engine.stop())
+    await asyncio.wait([stopping], timeout=0.3)
+    goes_on.set()
+    await stopping
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert ended == [QUEUE]
+    assert [each.getMessage() for each in caplog.records if each.name.startswith("concurrent")] == []
+    assert not engine.runs

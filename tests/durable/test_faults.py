@@ -354,6 +354,7 @@ async def test_a_run_whose_key_is_gone_is_parked_and_goes_on_when_it_is_there(
     await host.open()
     try:
         host.serve(work)
+        await host.engine.reconcile()  # the first one, which tries keys at once
         run_id = await host.accept(work)
         row = await host.phase(run_id, "parked")
         assert row.reason == "key-unavailable"

@@ -35,7 +35,11 @@ SAME, OTHER = served("1"), served("2")
         (Reason.CHANGED, OTHER, False, True),
         (Reason.KEY, OTHER, False, False),
         (Reason.KEY, SAME, True, True),
-        *((reason, trigger, True, False) for reason in (Reason.RESTORED, Reason.LOST) for trigger in (SAME, OTHER)),
+        *(
+            (reason, trigger, True, False)
+            for reason in (Reason.RESTORED, Reason.LOST, Reason.INTERNAL)
+            for trigger in (SAME, OTHER)
+        ),
     ],
 )
 def test_a_parked_run_goes_on(reason: Reason, trigger: Trigger | None, keys: bool, goes_on: bool):

@@ -1,6 +1,7 @@
 """A marker in the secured bodies of a durable run is in no file and no table, checkpoints and backups included."""
 
 import asyncio
+import subprocess
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,24 @@ async def _sleeps(host: Host, run_id: str) -> bool:
     return bool((await host.durable(run_id)).reason == "sleeping")
 
 
+COPIES = ("copy.backup", "copy-durable.backup")
+TABLES = ("public.durable_runs", "dbos.operation_outputs")
+FILES = ("postern.db", "postern-durable.db")
+
+
+def back_up(folder: Path) -> None:
+    done = CliRunner().invoke(app, ["database", "backup", str(folder / COPIES[0])])
+    assert done.exit_code == 0, done.output
+
+
 def everything(url: str, folder: Path) -> dict[str, bytes]:
-    """All files of the folder, and all rows of all tables of PostgreSQL."""
+    """All files of the folder, dumps unpacked, and all rows of all tables of PostgreSQL."""
     found = {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    for name, content in list(found.items()):
+        if content.startswith(b"PGDMP"):  # its rows are compressed
+            unpacked = subprocess.run(["pg_restore", "--file=-", name], check=True, capture_output=True)
+            found[name] = unpacked.stdout
+            assert b"COPY " in unpacked.stdout
     if url.startswith("postgresql"):
         engine = open_engine(url, writing=False)
         named = (
@@ -106,17 +122,19 @@ def test_nothing_secured_is_in_a_file_or_a_table(
         monkeypatch.setenv("PATH", postgres_tools(request.getfixturevalue("postgres_url")))
     SEEN.clear()
     asyncio.run(leave_traces(database_url))
-    done = CliRunner().invoke(app, ["database", "backup", str(tmp_path / "copy.backup")])
-    assert done.exit_code == 0, done.output
+    back_up(tmp_path)
     found = everything(database_url, tmp_path)
-    assert {"copy.backup", "copy-durable.backup"} <= {Path(name).name for name in found}
+    assert {*COPIES} <= {Path(name).name for name in found}
     assert sum(b"hidden" in content for content in found.values()) >= 2  # it would be seen
     for name, content in found.items():
         assert [form for form in FORMS if form in content] == [], name
 
 
-def test_without_a_key_the_same_look_finds_it(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The look itself is tested: unsecured bodies without a key lie in the database until the run ends."""
+def test_without_a_key_the_same_look_finds_it(
+    request: pytest.FixtureRequest, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The look itself is tested: unsecured bodies without a key lie in the database until the run ends, and in each of
+    the two backups."""
 
     async def leave() -> None:
         host = Host(database_url)
@@ -126,10 +144,17 @@ def test_without_a_key_the_same_look_finds_it(database_url: str, tmp_path: Path,
         await host.close()
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POSTERN_DATABASE_URL", database_url)
+    if database_url.startswith("postgresql"):
+        monkeypatch.setenv("PATH", postgres_tools(request.getfixturevalue("postgres_url")))
     asyncio.run(leave())
-    assert any(form in content for content in everything(database_url, tmp_path).values() for form in FORMS[1:4])
+    back_up(tmp_path)
+    found = everything(database_url, tmp_path)
+    seen = {Path(name).name for name, content in found.items() if any(form in content for form in FORMS)}
+    assert {*COPIES, *(TABLES if database_url.startswith("postgresql") else FILES)} <= seen
 
 
 @workflow(access=anonymous(), durable=True)
 async def plain(ctx, body: dict[str, str]) -> None:
+    await ctx.step(reads, body["secret"])
     await ctx.sleep(3600)

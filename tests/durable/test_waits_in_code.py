@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from postern import anonymous, workflow
+from postern.journal.durable_runs import begin_wait, end_wait
 from tests.durable.host import Host
 
 pytestmark = pytest.mark.anyio
@@ -68,7 +69,6 @@ async def greedy(ctx) -> Any:
 async def test_a_run_whose_code_gives_up_a_wait_does_not_wait_any_longer(durable_host: Host) -> None:
     durable_host.serve(impatient)
     run_id = await durable_host.accept(impatient)
-    await durable_host.phase(run_id, "waiting")
     row = await durable_host.phase(run_id, "running")
     assert (row.waits_for, row.wakes_at) == (None, None)
     while not Seen.done:
@@ -76,6 +76,41 @@ async def test_a_run_whose_code_gives_up_a_wait_does_not_wait_any_longer(durable
     await durable_host.crash()  # it does not wait for a signal that never comes
     Seen.open.set()
     await durable_host.take_over()
+    assert (await durable_host.outcome(run_id)).outputs == '"through"'
+
+
+@pytest.mark.parametrize("late", [begin_wait, end_wait])
+async def test_a_timeout_that_comes_while_a_wait_begins_or_ends_leaves_no_run_that_waits(
+    durable_host: Host, monkeypatch: pytest.MonkeyPatch, late: Any
+) -> None:
+    """The journal has written, and its reply is late."""
+    write, host = durable_host.waits._write, durable_host
+    cut_off, waits = [True], asyncio.Event()
+
+    async def slowly(operation: Any) -> Any:
+        done = await write(operation)
+        waits.set()
+        if operation.func is late and cut_off:
+            cut_off.clear()
+            (execution,) = host.engine.executions.values()
+            async with asyncio.timeout(20):
+                while not execution.task.cancelling():
+                    await asyncio.sleep(0.01)
+        return done
+
+    monkeypatch.setattr(durable_host.waits, "_write", slowly)
+    durable_host.serve(impatient)
+    run_id = await durable_host.accept(impatient)
+    await asyncio.wait_for(waits.wait(), 20)
+    if late is end_wait:
+        await durable_host.send(run_id, "{}")
+    async with asyncio.timeout(20):
+        while not Seen.done:
+            await asyncio.sleep(0.01)
+    row = await durable_host.durable(run_id)
+    assert (row.phase, row.waits_for) == ("running", None)
+    assert durable_host.engine.executions[run_id].turn
+    Seen.open.set()
     assert (await durable_host.outcome(run_id)).outputs == '"through"'
 
 

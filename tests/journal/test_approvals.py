@@ -46,21 +46,21 @@ def asked(engine: Engine) -> Engine:
     """A run that waits for an approval."""
     waits = {"reason": "approval", "waits_for": "manager", "wakes_at": 200.0}
     add(engine, durable_runs, durable_row("1", "waiting", owner="here", **waits))
-    assert begun(engine) == Begun(200.0)
+    assert begun(engine) == Begun(200.0, frozenset({"mia"}))
     return engine
 
 
 def test_an_approval_that_is_asked_again_after_a_crash_stays_what_it_was(asked: Engine):
-    assert begun(asked, replace(ASKED, since=120.0, until=220.0)) == Begun(200.0)
+    assert begun(asked, replace(ASKED, since=120.0, until=220.0)) == Begun(200.0, frozenset({"mia"}))
     decided(asked)
-    assert begun(asked, replace(ASKED, since=160.0, until=260.0)) == Begun(200.0)
+    assert begun(asked, replace(ASKED, since=160.0, until=260.0)) == Begun(200.0, frozenset({"mia"}))
     assert states(asked) == [(5, "approved")]
 
 
 @pytest.mark.parametrize("other", [{"name": "director"}, {"who": '{"mode": "x"}'}])
 def test_other_code_asks_for_something_else_and_the_old_decision_answers_nothing(asked: Engine, other: dict[str, Any]):
     decided(asked)
-    assert begun(asked, replace(ASKED, **other, until=300.0)) == Begun(300.0)
+    assert begun(asked, replace(ASKED, **other, until=300.0)) == Begun(300.0, frozenset({"mia"}))
     assert states(asked) == [(-1, "approved"), (5, "waiting")]
     with asked.connect() as connection:
         assert journal.decision(connection, "1", 5) is None
@@ -73,7 +73,7 @@ def test_a_run_that_is_repeated_asks_again_and_keeps_what_was_decided(asked: Eng
         journal.set_aside_from(connection, "1", 0)
         assert journal.find(connection, "1", "manager") is None
     assert states(asked) == [(-2, "ended"), (-1, "approved")]
-    assert begun(asked) == Begun(200.0)
+    assert begun(asked) == Begun(200.0, frozenset({"mia"}))
     assert decided(asked, by="ada") is Verdict.STANDS
 
 

@@ -11,6 +11,8 @@ from sqlalchemy import Connection, Engine, insert, text, update
 from postern import anonymous, workflow
 from postern.access import ANYONE
 from postern.authoring.request import Request
+from postern.journal.durable_acceptance import Accepted, accept
+from postern.journal.durable_bytes import PLACE
 from postern.journal.durable_ends import (
     AFTER_LAST,
     FROM_START,
@@ -30,7 +32,8 @@ from postern.journal.reading.durable import ended_of
 from postern.journal.reading.queries import find_run, request_cancel
 from postern.journal.run import Outcome, Run, State
 from postern.journal.schema import calls, runs, signals, steps
-from postern.journal.writing.rows import facts
+from postern.journal.storage import sums
+from postern.journal.writing.rows import facts, run_row
 from tests.journal.engines import add, all_of
 from tests.journal.test_durable_upkeep import durable_row, put
 
@@ -175,6 +178,27 @@ def test_which_runs_are_resumed_and_from_where(
     assert (row["phase"], row["repeat_from"], row["deaths"]) == ("ready", expected, 0)
     assert json.loads(row["resumed_by"]) == [["t", "o"]]
     assert row["repeats"] == (1 if expected not in (None, AFTER_LAST) else 0)
+
+
+@pytest.mark.parametrize(
+    ("state", "reply", "kept"),
+    [(State.SUCCEEDED, None, 0), (State.SUCCEEDED, ("whole", None), 5), (State.FAILED, ("whole", "v1"), 5 + 4000)],
+)
+def test_what_an_anonymous_run_keeps_beside_its_record_is_in_the_sums(
+    engine: Engine, state: State, reply: tuple[str, str | None] | None, kept: int
+):
+    code = workflow(access=anonymous(), name="hello")(hello)
+    run = Run("1", code, ANYONE, Request("POST", "/triggers/hello"), 1.0)
+    with engine.begin() as connection:
+        accept(connection, facts(run), Accepted("digest", "x" * 4000))
+        url = engine.url.render_as_string(hide_password=False)
+        before = sums(connection, url).runs["hello", ""]
+        assert before > 4000
+        (claimed,) = claim(connection, "here", {}, 1)
+        run.outcome, run.ended_at = Outcome(state, 200, b""), 9.0
+        bare = run_row(facts(run), "durable")[PLACE]
+        assert record_outcome(connection, facts(run), Hold("1", "here", claimed.attempt), reply=reply)
+        assert sums(connection, url).runs["hello", ""] == bare + kept
 
 
 def test_an_inline_run_is_not_resumed(engine: Engine):

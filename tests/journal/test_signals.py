@@ -1,14 +1,32 @@
 """What the journal keeps of signals, on each kind of database."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, select, text, update
+from sqlalchemy.exc import OperationalError
 
 from postern.journal.durable_runs import Hold
 from postern.journal.durable_tables import durable_runs, signals
-from postern.journal.signals import DUE, MOST, MOST_BYTES, Arrival, Sent, Taken, due_here, has_come, send, take
+from postern.journal.signals import (
+    DUE,
+    FEW,
+    FEW_BYTES,
+    MOST,
+    MOST_BYTES,
+    RESERVED,
+    RESERVED_BYTES,
+    Arrival,
+    Sent,
+    Taken,
+    due_here,
+    has_come,
+    has_reserve,
+    send,
+    take,
+)
 from tests.journal.engines import add
 from tests.journal.test_reads_of_durable_runs import durable_row
 
@@ -84,6 +102,9 @@ def test_a_run_takes_so_many_signals_and_no_more(engine: Engine):
     assert {sent(engine, a_signal(number)) for number in range(MOST)} == {Arrival.ARRIVED}
     taken(engine, 5)
     assert sent(engine, a_signal(MOST)) is Arrival.FULL
+    other = partial(a_signal, sent_by='{"object_id": "lisa"}')  # one sender alone does not keep others out
+    arrivals = [sent(engine, other(MOST + number)) for number in range(FEW + 1)]
+    assert arrivals == [Arrival.ARRIVED] * FEW + [Arrival.FULL]
 
 
 def test_a_run_takes_so_many_bytes_and_no_more(engine: Engine):
@@ -91,6 +112,48 @@ def test_a_run_takes_so_many_bytes_and_no_more(engine: Engine):
     assert sent(engine, a_signal(1, size=MOST_BYTES + 1)) is Arrival.FULL
     assert sent(engine, a_signal(1, size=MOST_BYTES)) is Arrival.ARRIVED
     assert sent(engine, a_signal(2, size=1)) is Arrival.FULL
+    assert sent(engine, a_signal(3, size=FEW_BYTES + 1, sent_by="[]")) is Arrival.FULL
+    assert sent(engine, a_signal(4, size=FEW_BYTES, sent_by="[]")) is Arrival.ARRIVED
+    assert sent(engine, a_signal(5, size=1, sent_by="[]")) is Arrival.FULL
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "own", "own_size", "more", "has"),
+    [
+        (MOST, 0, 0, 0, 1, True),
+        (MOST, 0, FEW - 1, 0, 1, True),
+        (MOST, 0, FEW, 0, 1, False),
+        (MOST, 0, 1, FEW_BYTES, 1, False),
+        (MOST + RESERVED - 1, 0, 0, 0, 1, True),
+        (MOST + RESERVED, 0, 0, 0, 1, False),
+        (1, MOST_BYTES + RESERVED_BYTES, 0, 0, 1, False),
+    ],
+)
+def test_what_is_reserved_for_those_who_sent_little(
+    count: int, size: int, own: int, own_size: int, more: int, has: bool
+):
+    assert has_reserve(count, size, own, own_size, more) is has
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_run_is_not_taken_over_while_its_wait_takes_a_signal(engine: Engine):
+    """A process that stood still in between takes nothing from the one that goes on."""
+    run(engine)
+    sent(engine, a_signal(1))
+    sent(engine, a_signal(2))
+    moved = update(durable_runs).values(owner="there", attempt=3)
+    with engine.connect() as frozen:
+        assert take(frozen, HOLD, "go", 5) is not None
+        with engine.begin() as connection:
+            connection.execute(text("SET LOCAL lock_timeout = '50ms'"))
+            with pytest.raises(OperationalError):
+                connection.execute(moved)
+            connection.rollback()
+        frozen.rollback()  # its session is ended
+    with engine.begin() as connection:
+        connection.execute(moved)
+    assert taken(engine, 5) is None
+    assert [taken(engine, number, hold=Hold("1", "there", 3)) for number in (5, 7)] == ["1", "2"]
 
 
 @pytest.mark.parametrize(

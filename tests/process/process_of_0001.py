@@ -27,6 +27,33 @@ INTERRUPT = f"UPDATE runs SET state = 'Interrupted', ended_at = 1.0 WHERE {UNFIN
 FREE = "DELETE FROM idempotency_keys WHERE run_id = :run AND status IS NULL"
 
 
+TAKE = (
+    "INSERT INTO idempotency_keys (scope, fingerprint, run_id, created_at) VALUES (:scope, :fingerprint, :run, :now) "
+    "ON CONFLICT (scope) DO UPDATE SET fingerprint = excluded.fingerprint, run_id = excluded.run_id, created_at = "
+    "excluded.created_at, status = NULL, reply_headers = NULL, content = NULL, content_form = NULL "
+    "WHERE idempotency_keys.created_at < :old"
+)
+FOUND = "SELECT run_id, fingerprint, status, reply_headers, content FROM idempotency_keys WHERE scope = :scope"
+KEPT_FOR = 24 * 3600.0
+
+
+def claim(connection, scope, fingerprint, run_id, now):
+    """What a request with this idempotency key gets: "run" if it runs, else a problem, or the status, headers and body
+    that are replayed."""
+    values = {"scope": scope, "fingerprint": fingerprint, "run": run_id, "now": now, "old": now - KEPT_FOR}
+    connection.execute(text(TAKE), values)
+    row = connection.execute(text(FOUND), {"scope": scope}).one()
+    if row.run_id == run_id:
+        return "run"
+    if row.fingerprint != fingerprint:
+        return "idempotency-key-reused"
+    if row.status is None:
+        return "run-in-progress"
+    if row.reply_headers is None:
+        return "reply-not-kept"
+    return row.status, json.loads(row.reply_headers), row.content
+
+
 def look(engine, seen, now, beat):
     """One look: beat, and interrupt the runs of those that have been silent for too long."""
     with engine.begin() as connection:

@@ -37,6 +37,17 @@ class Unseal(Protocol):
     async def __call__(self, run_id: str, column: str, kept: str, key_version: str | None, /) -> str: ...
 
 
+class Seal(Protocol):
+    """Seals a decision: `durable.decisions.sealed_decision`. Raises Problem."""
+
+    async def __call__(self, approval: Approval, decided: Decided, /) -> Decided: ...
+
+
+async def unsealed(_: Approval, decided: Decided) -> Decided:
+    """What seals nothing."""
+    return decided
+
+
 async def as_it_is(_: str, __: str, kept: str, ___: str | None) -> str:
     """What opens what was never sealed."""
     return kept
@@ -124,6 +135,7 @@ class ApprovalActions:
     log: FilteringBoundLogger
     now: Callable[[], float]
     audit: RunAudit = field(default_factory=RunAudit)
+    seal: Seal = unsealed
 
     def policy(self, approval: Approval) -> Policy | None:
         """Who may decide, as of now. None if that cannot be bound any more, such as a name that is gone."""
@@ -171,7 +183,7 @@ class ApprovalActions:
         """Write the decision of a person. The first one stands. Raises Problem."""
         approval, record, caller, address = approver
         kept = without_secret_values(plain(comment, lines=True))
-        decided = Decided(approved, kept, self.now(), actor(caller), caller.object_id)
+        decided = await self.seal(approval, Decided(approved, kept, self.now(), actor(caller), caller.object_id))
         verdict = await self.write(partial(journal.decide, approval=approval, decided=decided))
         if verdict is not Verdict.STANDS:
             raise _problem(verdict)

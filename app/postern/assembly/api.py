@@ -136,7 +136,8 @@ def _of_waits(base: Foundation, durable: DurablePart, run_audit: RunAudit) -> tu
     """The actions on what durable runs wait for."""
     journal = base.journal
     approvals = ApprovalActions(
-        *(journal.read, journal.write, base.catalog.bind, durable.unseal, durable.come, base.log, time.time, run_audit)
+        *(journal.read, journal.write, base.catalog.bind, durable.unseal, durable.come, base.log, time.time, run_audit),
+        durable.seal_decision,
     )
     signals = SignalActions(durable.send_signal, base.settings.max_body_bytes, base.log, time.time, run_audit)
     return approvals, signals

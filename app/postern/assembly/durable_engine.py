@@ -20,6 +20,7 @@ from postern.durable.approvals import Approvals
 from postern.durable.cancellations import Cancellations
 from postern.durable.checkpoint_retention import CheckpointRetention
 from postern.durable.choice import Choice, may_be_durable
+from postern.durable.decisions import sealed_decision
 from postern.durable.durable_calls import DurableCalls
 from postern.durable.durable_steps import DurableSteps
 from postern.durable.engine import DurableEngine
@@ -46,6 +47,7 @@ def engine_part(base: Foundation, runs: RunsPart, pages: str, *, executes: bool)
         pages,
         runs.processes.beat_age,
         journal.quiet,
+        most_kept=settings.max_result_bytes,
     )
     engine = DurableEngine(settings.database_url, journal.node, works, turns)
     waits = Waits(journal.write, turns)
@@ -70,6 +72,7 @@ def engine_part(base: Foundation, runs: RunsPart, pages: str, *, executes: bool)
         send_signal=signals.send,
         come=signals.come,
         unseal=seals.open,
+        seal_decision=partial(sealed_decision, seals),
         cancel=cancellations.cancel,
         whole=partial(kept_reply, journal.read, seals),
         ready=engine.accepted,

@@ -28,13 +28,23 @@ PARKED: Mapping[str, Parked] = {
         "It goes on by itself when the secret in POSTERN_DURABLE_KEY_NAME can be read again in the version that sealed "
         "it.",
     ),
+    Reason.UNVERIFIED: Parked(
+        "a decision was not written by Postern",
+        "The approval waits for a decision again. Find out who writes the database. Then an operator can resume the "
+        "run, or cancel it.",
+    ),
+    Reason.INTERNAL: Parked(
+        "Postern had an internal error",
+        "The log has its type at the event durable-run-broken. An operator can resume it, which repeats the step that "
+        "was under way, or cancel it.",
+    ),
     Reason.RESTORED: Parked(
         "the database was restored from a backup",
         "What it did since the backup is not known. An operator can resume it, from the checkpoints of the backup, or "
         "cancel it.",
     ),
     Reason.LOST: Parked(
-        "the database was restored from a backup without checkpoints",
+        "checkpoints are missing, or older than the database",
         "An operator can cancel it, or resume it: then it repeats all its steps.",
     ),
 }

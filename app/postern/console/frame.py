@@ -6,6 +6,7 @@ answer a script.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from postern.triggers.reply import ALWAYS, Answer
 
 Header = tuple[bytes, bytes]
 ASSETS = "/console/assets/"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,10 @@ class Frame:
         status: int = 200,
         more: tuple[Header, ...] = (),
         closed: bool = False,
+        counts: Mapping[str, str] = NOTHING,
     ) -> Answer:
         """The page of a template. `more` are further headers. `closed` says that the console is not open to this
-        viewer, who gets no navigation."""
+        viewer, who gets no navigation. `counts` are shown beside its entries."""
         shared = {
             "console": f"{self.prefix}/console",
             "connect": f"{self.prefix}/connect",
@@ -55,6 +58,7 @@ class Frame:
             "here": here,
             "node": self.node,
             "navigation": () if closed else NAVIGATION,
+            "counts": counts,
             "request_id": request_id,
         }
         return self._answer(status, render(template, {**values, **shared}), more)

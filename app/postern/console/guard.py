@@ -1,7 +1,7 @@
 """The checks before every page: https, the console's own origin, a session, and who may see the page. An error is a
 page in the same frame, and each rejected request is recorded."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
@@ -37,16 +37,22 @@ OPERATOR = "operator"
 """The check of a person where the console is for operators only."""
 
 
+async def no_counts(_: Visit) -> Mapping[str, str]:
+    """Nothing is counted."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Guard:
     """`for_operators`: only operators see pages. `refused` is called with each rejected request, and returns whether to
-    log it."""
+    log it. `counts` are shown in the navigation."""
 
     frame: Frame
     sessions: Sessions
     for_operators: bool
     refused: Callable[[Refusal], bool]
     log: FilteringBoundLogger
+    counts: Callable[[Visit], Awaitable[Mapping[str, str]]] = no_counts
 
     def page(self, route: PageRoute) -> Endpoint:
         """The endpoint of a page."""
@@ -118,6 +124,7 @@ class Guard:
             status=shown.status,
             more=shown.more,
             closed=closed,
+            counts={} if closed else await self.counts(visit),
         )
 
     def _sign_in_first(self, request: Request, *, resumed: bool) -> Answer:

@@ -1,6 +1,7 @@
 """The console as routes of Starlette: its pages, each behind the guard."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from starlette.routing import Route
 
@@ -18,6 +19,7 @@ from postern.console.grant_owners import GrantOwners
 from postern.console.guard import Guard
 from postern.console.home import Home
 from postern.console.links import Links
+from postern.console.navigation_counts import NavigationCounts
 from postern.console.page import PageRoute, SeeOther, Visit
 from postern.console.refusals import Refusals
 from postern.console.revocations import Revocations
@@ -64,6 +66,7 @@ def routes(services: Services, guard: Guard, sign_in: SignIn, assets: Assets) ->
         ("GET", "/console/signed-out", sign_in.signed_out),
         ("GET", f"{CONNECT}/{{name}}/invitation/{{secret}}", Links(guard.frame).opened),
     )
+    guard = replace(guard, counts=NavigationCounts(services.approvals).of)
     consent = Consent(services.grants, services.provider, guard.sessions.cookies, services.address)
     pages = [*(page for family in PAGES for page in family(services)), *Connect(services, consent).routes]
     return (

@@ -95,14 +95,15 @@ class Acceptance:
                 if left <= 0:
                     return run
             self._journal.admit(run)
-            if not await self._waiting.take():
+            who = holder_of(caller.kind, caller.tenant_id, caller.object_id, request.client_address)
+            if not await self._waiting.take(who):
                 return await self._earlier(run, key)
             accepted = False
             try:
                 earlier = await self._record(run, key, started_by)
                 accepted = earlier is None
             finally:
-                self._waiting.settle(accepted=accepted)
+                self._waiting.settle(who, accepted=accepted)
         finally:
             self._room.accepting -= 1
         if earlier is not None:

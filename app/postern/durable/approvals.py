@@ -7,6 +7,7 @@ from functools import partial
 from time import time
 from typing import Any
 
+import structlog
 from pydantic_core import to_json
 
 from postern.access import Access, Anonymous, Policy, TenantUsers
@@ -15,12 +16,14 @@ from postern.authoring.asked import Asked
 from postern.authoring.context import Context
 from postern.authoring.plain import type_name
 from postern.authoring.waits import Decision
+from postern.durable.checkpoints import Left
+from postern.durable.decisions import is_genuine
 from postern.durable.durable_steps import DurableSteps
 from postern.durable.execution import Execution
 from postern.durable.results import failed, read
 from postern.durable.seals import Seals
 from postern.durable.waits import Waits
-from postern.journal.approvals import Approval, Begun, begin, column_of, decision, time_out
+from postern.journal.approvals import Approval, Begun, ask_again, begin, column_of, decision, time_out
 from postern.journal.durable_runs import Reason
 from postern.journal.reading.behind import behind
 
@@ -29,6 +32,8 @@ MOST_DATA = 16 * 1024
 
 NOBODY_YET = frozenset({""})
 """Nobody is known who is behind the run; but who resumes it later may not decide. Nobody has this id."""
+
+log = structlog.get_logger("postern.durable")
 
 Journal = Callable[[Callable[[Any], Any]], Awaitable[Any]]
 
@@ -68,19 +73,24 @@ class Approvals:
                 self._bind(who)
             except ValueError as error:  # AccessFault
                 return failed(error, secured=ctx.secured)
-            until = await self._begin(execution, asked, written(who), data, number)
-            return json.dumps({"value": [number, until]})
+            approval = await self._begin(execution, asked, written(who), data, number)
+            return json.dumps({"value": [number, approval.until, sorted(approval.barred)]})
 
         async def end(_: int) -> str:
-            return await self._decided(execution, asked.name, number, until)
+            return await self._decided(execution, approval)
 
         execution.check_own_code()
-        number, until = read(await self._steps.checkpoint(ctx, f"ask {asked.name}", execution.unharmed(start)), None)
-        found = json.loads(await self._steps.checkpoint(ctx, f"approval {asked.name}", execution.unharmed(end)))
-        return Decision(*found)
+        found = read(await self._steps.checkpoint(ctx, f"ask {asked.name}", execution.unharmed(start)), None)
+        number, until, barred = found
+        workflow = execution.run.workflow.name
+        approval = Approval(
+            *(execution.run_id, number, asked.name, workflow, written(who), frozenset(barred), False, 0.0, until)
+        )
+        decided = json.loads(await self._steps.checkpoint(ctx, f"approval {asked.name}", execution.unharmed(end)))
+        return Decision(*decided)
 
-    async def _begin(self, execution: Execution, asked: Asked, who: str, data: str, number: int) -> float | None:
-        """Ask for it. Returns until when it waits."""
+    async def _begin(self, execution: Execution, asked: Asked, who: str, data: str, number: int) -> Approval:
+        """Ask for it. Returns what was asked, also if that was in an earlier execution."""
         run, now = execution.run, self._now()
         kept, version = await self._seals.seal(run.id, column_of(number), data)
         causes = await self._read(partial(behind, run_id=run.id))
@@ -100,10 +110,11 @@ class Approvals:
         begun: Begun | None = await self._write(partial(begin, hold=execution.hold, asked=approval))
         if begun is None:
             raise execution.gone()
-        return begun.until
+        return replace(approval, until=begun.until, barred=begun.barred)
 
-    async def _decided(self, execution: Execution, name: str, number: int, until: float | None) -> str:
+    async def _decided(self, execution: Execution, asked: Approval) -> str:
         """The members of the decision as JSON."""
+        number, until = asked.number, asked.until
         found: list[Approval] = []
 
         async def decided() -> bool:
@@ -111,13 +122,23 @@ class Approvals:
             found.extend([approval] if approval is not None else [])
             return approval is not None
 
-        if not await self._waits.wait(execution, Reason.APPROVAL, name, until, decided):
+        if not await self._waits.wait(execution, Reason.APPROVAL, asked.name, until, decided):
             if await self._write(partial(time_out, hold=execution.hold, number=number)):
                 return json.dumps(["timed-out"])
             if not await decided():  # neither in time nor over: another server process runs the run
                 raise execution.gone()
         one = found[0]
+        if not await is_genuine(self._seals, one, asked):
+            raise await self._not_genuine(execution, asked)
         return json.dumps([one.state, one.comment or "", json.loads(one.decided_by or "{}"), one.decided_at])
+
+    async def _not_genuine(self, execution: Execution, asked: Approval) -> Left:
+        """What ends the execution whose decision Postern did not write. It is no decision: the approval waits again."""
+        run = execution.run
+        log.error("decision-not-verified", run_id=run.id, workflow=run.workflow.name, approval=asked.name)
+        await self._write(partial(ask_again, hold=execution.hold, asked=asked))
+        execution.park = Reason.UNVERIFIED
+        return execution.gone()
 
 
 def people_only(who: object) -> TenantUsers:

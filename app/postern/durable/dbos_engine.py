@@ -26,7 +26,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from postern.durable.across_loops import Loop, across, new_event_loop
-from postern.durable.checkpoints import Changed, Execute, Later, Left, Lost
+from postern.durable.checkpoints import Changed, Checkpoints, Execute, Later, Left, Lost
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_url
 from postern.durable.dbos_log import route
 from postern.durable.text_serializer import TextSerializer, forbid_pickles
@@ -44,7 +44,11 @@ THREADS = 16
 """Of DBOS's own calls of its database."""
 AT_ONCE = 16
 """Runs that are handed to DBOS at the same time."""
+OPEN_SECONDS = 6.0
+"""In which DBOS calls its workflow of a run that it took."""
 STOP_SECONDS = 5.0
+CALLS_SECONDS = 3.0
+"""How long a stop waits for calls of DBOS that are under way."""
 WAITS = (0.1, 0.3, 1.0, 3.0, 5.0)
 """Seconds until a checkpoint that could not be kept is tried again: the last one from then on."""
 LISTEN_SECONDS = 0.25
@@ -96,6 +100,19 @@ class DbosCheckpoints:
             raise Lost from error
 
 
+class NotTaken(Exception):
+    """DBOS could not record the start of a run."""
+
+
+class Opening:
+    """A run whose first execution goes on already, and that DBOS gets now. `here` is what DBOS's workflow of it offers,
+    and `over` whether the execution ended with an outcome."""
+
+    def __init__(self) -> None:
+        self.here: Future[Checkpoints] = Future()
+        self.over: Future[bool] = Future()
+
+
 class DbosEngine:
     """DBOS on the database at `url`, for the server process `node`. `execute` is called in the loop in which `start`
     was. There is one in a process at a time."""
@@ -109,6 +126,8 @@ class DbosEngine:
         self._stopped: Future[None] | None = None
         self._engine: Engine | None = None
         self._dispatch: Any = None
+        self._openings: dict[str, Opening] = {}
+        self._calls: set[asyncio.Task[Any]] = set()
 
     @property
     def runs(self) -> bool:
@@ -127,6 +146,25 @@ class DbosEngine:
         except BaseException:
             await self.stop()
             raise
+
+    async def open(self, run_id: str, over: Callable[[Callable[[bool], None]], None]) -> Checkpoints:
+        """Take a run whose first execution goes on already, in `home`. Returns its checkpoints. `over` gets a function
+        that is to be called when the execution has ended, with whether it has an outcome. Raises TimeoutError, and what
+        the database raises."""
+        opening = self._openings[run_id] = Opening()
+
+        def ended(outcome: bool) -> None:
+            if not opening.over.done():
+                opening.over.set_result(outcome)
+
+        over(ended)
+        try:
+            if await self.begin([run_id]):
+                raise NotTaken(run_id)
+            async with asyncio.timeout(OPEN_SECONDS):
+                return await asyncio.wrap_future(opening.here)
+        finally:
+            self._openings.pop(run_id, None)
 
     async def begin(self, run_ids: Sequence[str]) -> list[str]:
         """Start runs. If DBOS knows one already, nothing happens. Returns those that could not be started."""
@@ -215,13 +253,15 @@ class DbosEngine:
 
     def _stop(self, loop: Loop, thread: threading.Thread, stopped: "Future[None]") -> None:
         async def cancel() -> None:
+            if self._calls:
+                await asyncio.wait(self._calls, timeout=CALLS_SECONDS)
             others = asyncio.all_tasks() - {asyncio.current_task()}
             for task in others:
                 task.cancel()
             if others:
                 await asyncio.wait(others, timeout=1.0)
 
-        asyncio.run_coroutine_threadsafe(cancel(), loop).result()  # when it has been launched, if it just is
+        asyncio.run_coroutine_threadsafe(cancel(), loop).result()
         DBOS.destroy(destroy_registry=True)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
@@ -242,6 +282,11 @@ class DbosEngine:
         @DBOS.workflow(name="run")
         async def dispatch(run_id: str) -> str:
             checkpoints = DbosCheckpoints(loop, home, copy_context())
+            if (opening := self._openings.get(run_id)) is not None:
+                opening.here.set_result(checkpoints)
+                if not await asyncio.wrap_future(opening.over):
+                    raise Left(run_id)
+                return ""
 
             async def execute() -> bool:
                 return await self._execute(run_id, checkpoints)
@@ -274,4 +319,17 @@ class DbosEngine:
     async def _there(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         if self._loop is None:
             raise RuntimeError("the durable engine does not run")
-        return await across(self._loop, make, Context())
+        return await across(self._loop, partial(self._to_its_end, make), Context())
+
+    async def _to_its_end(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """A call of DBOS, which goes on if what waits for it is cancelled: threads of it would find no DBOS after a
+        stop, and no event loop for what they return."""
+        call = asyncio.create_task(make())
+        self._calls.add(call)
+        call.add_done_callback(self._call_ended)
+        return await asyncio.shield(call)
+
+    def _call_ended(self, call: "asyncio.Task[Any]") -> None:
+        self._calls.discard(call)
+        if not call.cancelled():
+            call.exception()  # raised to what waits for it, if anything still does

@@ -18,6 +18,7 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.sealing.sealed_text import CannotOpen
 from postern.durable.checkpoints import Changed, Later, Left, Lost
 from postern.durable.execution import Execution
+from postern.durable.passing import passes
 from postern.durable.records import step_read, step_written
 from postern.durable.results import Adapter, failed, read, result_adapter, written
 from postern.durable.seals import Seals
@@ -127,12 +128,12 @@ class DurableSteps:
         execution = self.execution_of(ctx.run_id)
         if execution.left:
             await self._waits.refuse(execution)
-        column = f"checkpoint {execution.steps}"
+        place = execution.steps
         execution.steps += 1
         made: list[str] = []
         execution.under_way += 1
         try:
-            fenced = partial(self._fenced, execution, column, body, made)
+            fenced = partial(self._fenced, execution, place, body, made)
             number, text = await execution.checkpoints.step(name, fenced)
         except Changed:
             execution.left, execution.park = True, Reason.CHANGED
@@ -140,27 +141,43 @@ class DurableSteps:
         except Lost:
             execution.left = True
             raise Left(execution.run_id) from None
+        except Exception as error:  # never the author's: those are values by now
+            raise execution.ended_by(error) from None
         finally:
             execution.under_way -= 1
         if execution.left:  # the server process ends: what has ended is kept, and nothing begins
             raise Left(execution.run_id)
-        return number, made[0] if made else await self._opened(execution, column, text)
+        return number, made[0] if made else await self._opened(execution, _column(place), text)
 
-    async def _fenced(self, execution: Execution, column: str, body: Body, made: list[str], number: int) -> str:
+    async def _fenced(self, execution: Execution, place: int, body: Body, made: list[str], number: int) -> str:
         """Call the body if this execution may. What it returned is kept in `made`: it is not called again if it cannot
-        be sealed yet."""
+        be sealed yet. If the journal knows that this checkpoint was made, it is missing, and the run is parked."""
         INSIDE.set(execution.run_id)
+        if place < execution.known:
+            execution.park = Reason.LOST
+            raise execution.gone()
         try:
             if not made:
                 await self._check(execution)
                 made.append(await body(number))
-            kept, version = await self._seals.seal(execution.run_id, column, made[0])
+            kept, version = await self._seals.seal(execution.run_id, _column(place), made[0])
+        except GeneratorExit as error:  # a future's: it closes what awaited it, so no error of the step is there
+            raise execution.ended_by(error) from None
         except Exception as error:
-            raise Later(type(error).__name__) from None
+            if passes(error):
+                raise Later(type(error).__name__) from None
+            raise execution.broken(error) from None
         return f"{version or ''} {kept}"
 
     async def _check(self, execution: Execution) -> None:
-        if not await self._may_begin(execution):
+        """Check that a body, or another attempt of it, may begin. An author's code sees nothing of what fails here."""
+        try:
+            may_begin = await self._may_begin(execution)
+        except Exception as error:
+            if passes(error):
+                raise Later(type(error).__name__) from None
+            raise execution.broken(error) from None
+        if not may_begin:
             execution.left = True
             raise Left(execution.run_id)
 
@@ -173,6 +190,10 @@ class DurableSteps:
         except CannotOpen:
             execution.left, execution.park = True, Reason.KEY
         raise Left(execution.run_id)
+
+
+def _column(place: int) -> str:
+    return f"checkpoint {place}"
 
 
 async def settled(
@@ -188,13 +209,13 @@ async def settled(
     outside is raised: nothing has ended then."""
     try:
         return written(await make(), adapter, most, label)
-    except (Left, Later, GeneratorExit):
+    except (Left, Later):
         raise
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
         errors.append(error)
-    except BaseException as error:  # SystemExit too: it ends the step, never the server
+    except BaseException as error:  # SystemExit and GeneratorExit too: they end the step, never the server
         errors.append(error)
     return failed(errors[0], secured=secured)

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import Context
 from functools import partial
 from time import monotonic, time
+from typing import Any
 
 import structlog
 
@@ -15,6 +17,7 @@ from postern.durable.checkpoints import Checkpoints
 from postern.durable.execution import Execution
 from postern.durable.executions import Checkpoint, Executions
 from postern.durable.hand_over import hand_over
+from postern.durable.late_checkpoints import LateCheckpoints
 from postern.durable.probation import Probation
 from postern.durable.store import Store
 from postern.durable.turns import Turns
@@ -66,7 +69,7 @@ class DurableEngine:
         self._something = asyncio.Event()
         self._more = self._news = False
         self._again = self._looked = float("-inf")
-        self._handing_over: set[asyncio.Task[None]] = set()
+        self._begun: set[asyncio.Task[None]] = set()
         self.drain = self._executions.begin_to_stop
         self.check_holds = self._executions.check_holds
         self._served: Mapping[str, Trigger] = {}
@@ -165,9 +168,7 @@ class DurableEngine:
             self._claimed.update({each.run_id: each for each in found})
             for each in found:
                 self._probation.took(each.run_id, each.deaths, self._clock())
-            handing_over = asyncio.get_running_loop().create_task(self._begin(found))
-            self._handing_over.add(handing_over)
-            handing_over.add_done_callback(self._handing_over.discard)
+            self._begin(found)
             if len(found) < room:
                 return
 
@@ -180,9 +181,39 @@ class DurableEngine:
             log.warning("durable-runs-put-back", runs=len(holds))
             self.accepted()
 
-    async def _begin(self, found: Sequence[Claimed]) -> None:
-        """Hand runs that were claimed to DBOS, which executes them, while others are claimed. Those that it cannot take
-        are put back, and no others are claimed for a while."""
+    def _begin(self, found: Sequence[Claimed]) -> None:
+        """Execute runs that were claimed, while others are claimed."""
+        first = [each for each in found if each.attempt == 1 and each.repeat_from is None]
+        for each in first:
+            self._go_on_with(self._first_time(each))
+        if len(first) < len(found):
+            self._go_on_with(self._again_by_dbos([each for each in found if each not in first]))
+
+    def _go_on_with(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, context=Context())
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+
+    async def _first_time(self, claimed: Claimed) -> None:
+        """Execute a run that DBOS does not know yet. If DBOS does not take it with its first checkpoint it is put back,
+        and no others are claimed for a while."""
+        ends: list[Callable[[bool], None]] = []
+        checkpoints = LateCheckpoints(partial(self._store.dbos.open, claimed.run_id, ends.append))
+        ended = await self.execute(claimed.run_id, checkpoints)
+        for end in ends:
+            end(ended)
+        if checkpoints.failed is not None and not ended:
+            await self._put_back([self._hold(claimed)], type(checkpoints.failed).__name__)
+
+    async def _put_back(self, back: Sequence[Hold], cause: str) -> None:
+        self._again = self._clock() + IN_TROUBLE
+        log.error("durable-runs-not-handed-over", runs=len(back), cause=cause)
+        with suppress(Problem):  # otherwise `reconcile` does it
+            await self._works.write(partial(put_back, holds=back))
+
+    async def _again_by_dbos(self, found: Sequence[Claimed]) -> None:
+        """Hand runs that go on to DBOS, which executes them. Those that it cannot take are put back, and no others are
+        claimed for a while."""
         left: set[str] = set()
         cause = "NotTaken"
         try:
@@ -191,10 +222,7 @@ class DurableEngine:
             cause = type(error).__name__
         self._handed_at |= {each.run_id: self._clock() for each in found if each.run_id not in left}
         if back := [self._hold(self._claimed.pop(run_id)) for run_id in left if run_id in self._claimed]:
-            self._again = self._clock() + IN_TROUBLE
-            log.error("durable-runs-not-handed-over", runs=len(back), cause=cause)
-            with suppress(Problem):  # otherwise `reconcile` does it
-                await self._works.write(partial(put_back, holds=back))
+            await self._put_back(back, cause)
 
     def _hold(self, claimed: Claimed) -> Hold:
         return Hold(claimed.run_id, self._node, claimed.attempt)

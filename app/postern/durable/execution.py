@@ -10,6 +10,7 @@ import structlog
 
 from postern.connections.sealing.sealed_text import CannotOpen
 from postern.durable.checkpoints import Checkpoints, Left
+from postern.durable.passing import passes
 from postern.durable.payload import Payload
 from postern.journal.durable_runs import Hold, Reason
 from postern.journal.run import Run
@@ -23,7 +24,8 @@ class Execution:
     """`left` says that this execution ends without an outcome, whatever its code does, and `park` why if it cannot go
     on by itself. `failed_step` is the checkpoint whose error was raised last. `top_steps` and `top_calls` count those
     that are not in a step, `under_way` the checkpoints that have begun, `of_wait` that of the wait among them, and
-    `refused` how often its code was told that it was left. The time of its `deadlines` stops while it has no turn."""
+    `refused` how often its code was told that it was left. The journal knows that `known` checkpoints were made. The
+    time of its `deadlines` stops while it has no turn."""
 
     hold: Hold
     payload: Payload
@@ -43,6 +45,7 @@ class Execution:
     under_way: int = 0
     of_wait: int = 0
     refused: int = 0
+    known: int = 0
     deadlines: Deadlines | None = None
     _rest: float | None = None
 
@@ -56,6 +59,11 @@ class Execution:
         """Whether a step is under way, beside a wait perhaps: elsewhere it would run again."""
         return self.under_way > self.of_wait
 
+    def kept(self, waits: int) -> int | None:
+        """How many checkpoints of the run are kept while it waits, in `waits` of its own. None if a step is under
+        way."""
+        return self.steps - waits if self.under_way == waits else None
+
     def check_own_code(self) -> None:
         """Raise RuntimeError outside of the run's own task: a run whose code goes on beside a wait would not be found
         by what it waits for."""
@@ -67,14 +75,17 @@ class Execution:
 
     def unharmed(self, body: Callable[[int], Awaitable[str]]) -> Callable[[int], Coroutine[Any, Any, str]]:
         """The same body of a checkpoint, whose own faults are not the run's: a database or a vault that is unavailable
-        ends this execution, and another one goes on. So does a text that does not open, once that is so."""
+        ends this execution, and another one goes on. So does a text that does not open, once that is so. After a
+        mistake of Postern's own the run is parked."""
 
         async def guarded(number: int) -> str:
             try:
                 return await body(number)
             except Exception as error:
                 if isinstance(error, CannotOpen):
-                    self.park = Reason.KEY
+                    self.park = self.park or Reason.KEY
+                elif not passes(error):
+                    raise self.broken(error) from None
                 log.warning("durable-run-left", run_id=self.run_id, cause=type(error).__name__)
                 raise self.gone() from None
 
@@ -84,6 +95,32 @@ class Execution:
         """What ends this execution without an outcome, in its own code."""
         self.left = True
         return Left(self.run_id)
+
+    def ended_by(self, error: BaseException) -> Left:
+        """What ends this execution after an error that is not the author's. Another one goes on if it passes, or comes
+        of the end of this server process."""
+        return self.gone() if self.left or passes(error) else self.broken(error)
+
+    def broken(self, error: BaseException) -> Left:
+        """What ends this execution after a mistake of Postern's own: its run is parked. It would happen again, after
+        effects of the author's code perhaps."""
+        self.park = self.park or Reason.INTERNAL
+        log.error("durable-run-broken", run_id=self.run_id, cause=type(error).__name__)  # a text may repeat a result
+        return self.gone()
+
+    async def uncancelled(self, work: Coroutine[Any, Any, bool], stops: Callable[[], bool]) -> bool:
+        """What `work` returns, also if the run's code has cancelled its own task, which would end the work too."""
+        if not self.task.cancelling():
+            return await work
+        working = asyncio.get_running_loop().create_task(work)
+        while not working.done():
+            try:
+                await asyncio.wait([working])
+            except asyncio.CancelledError:
+                if self.left or stops():
+                    working.cancel()
+                    raise
+        return working.result()
 
     def rests(self) -> None:
         """It has no turn: the time for its timeout stops."""

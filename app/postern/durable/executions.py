@@ -2,7 +2,6 @@
 of its outcome, or is left to another execution."""
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
@@ -18,20 +17,21 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.sealing.sealed_text import CannotOpen
 from postern.durable.checkpoints import Checkpoints, Later, Left
 from postern.durable.execution import CURRENT, Execution
-from postern.durable.kept_outcomes import outcome_read, outcome_written
+from postern.durable.kept_outcomes import outcome_read, whole
+from postern.durable.owners import Owners
+from postern.durable.passing import passes
 from postern.durable.payload import Payload, payload_of
 from postern.durable.replies import reply_of
 from postern.durable.turns import Turns
 from postern.durable.works import Works, digest_of
 from postern.errors import Problem
 from postern.journal.durable_ends import repeated
-from postern.journal.durable_runs import Claimed, Hold, Reason, owns, park, record_outcome
+from postern.journal.durable_runs import Claimed, Hold, Reason, park, record_outcome
 from postern.journal.durable_upkeep import FRESH, has_ended, owned, put_back
 from postern.journal.run import Outcome, Run
 from postern.journal.writing.rows import facts
 from postern.runs.deadlines import Deadlines, Task
 from postern.runs.outcomes import cut_off, raised, succeeded
-from postern.runs.runner import holder
 from postern.runs.threads import NotBegun
 from postern.trace import RUN
 
@@ -57,8 +57,8 @@ class Executions:
         self.checkpoint: Checkpoint | None = None
         self.closed = False
         self._stopping = False
-        self._node = node
-        self._works = works
+        self._node, self._works = node, works
+        self._owners = Owners(works.read)
         self._turns = turns
         self._now = now
         self._freed = freed
@@ -105,7 +105,7 @@ class Executions:
         has not beaten for a while."""
         if self._stopping or execution.left:
             return False
-        mine: bool = await self._works.read(partial(owns, hold=execution.hold))
+        mine = await self._owners.owns(execution.hold)
         if mine and self._works.beat_age() >= FRESH:
             raise Later("no-beat")
         return mine
@@ -170,11 +170,17 @@ class Executions:
                 outcome = await self._outcome(execution, trigger)
             finally:
                 self._turns.give_back(execution)
-            return await self._end(execution, outcome)
+            return await execution.uncancelled(self._end(execution, outcome), lambda: self._stopping)
         except (Left, asyncio.CancelledError):
             if execution.park is not None:
                 await self._park(claimed, execution.park, trigger)
             return False
+        except Exception as error:
+            if not passes(error):
+                execution.broken(error)
+                await self._park(claimed, Reason.INTERNAL, trigger)
+                return False
+            raise
         finally:
             if self.here.get(claimed.run_id) is execution:
                 del self.here[claimed.run_id]
@@ -201,6 +207,7 @@ class Executions:
         if task is None:
             raise RuntimeError("an execution needs a task")
         execution = Execution(Hold(run.id, self._node, claimed.attempt), payload, run, checkpoints, task)
+        execution.known = 0 if claimed.repeat_from is not None else claimed.checkpoints or 0
         execution.deadlines = self._deadlines
         if (older := self.here.get(run.id)) is not None:
             older.leave()
@@ -240,32 +247,14 @@ class Executions:
         """Run a `def` workflow as a whole in a thread: it is one checkpoint."""
         if self.checkpoint is None:
             raise RuntimeError("the engine has no checkpoints")
-
-        def call() -> Outcome | Awaitable[Any]:
-            try:
-                value = run.workflow.function(context, **arguments)
-                return value if inspect.isawaitable(value) else succeeded(value, run.workflow.result)
-            except BaseException as error:
-                return raised(error, run, self._works.pages)
-
-        async def body(_: int) -> str:
-            ended = await self._works.threads.run(run.workflow.name, call, holder(run))
-            if isinstance(ended, Outcome):
-                return outcome_written(ended)
-            try:  # a `def` around an `async def`
-                return outcome_written(succeeded(await ended, run.workflow.result))
-            except (Left, Later, asyncio.CancelledError, GeneratorExit):
-                raise
-            except BaseException as error:
-                return outcome_written(raised(error, run, self._works.pages))
-
+        body = whole(run, context, arguments, self._works.threads, self._works.pages)
         return outcome_read(await self.checkpoint(context, "workflow", body))
 
     def _failure(self, error: BaseException, execution: Execution, task: Task) -> Outcome:
         """The outcome of a run whose workflow raised. Raises Left if the execution was left, or ended from outside.
         Classes are compared without `isinstance`, which may run code of the author."""
         kind = type(error)
-        ended = issubclass(kind, asyncio.CancelledError) and task.cancelling() > 0
+        ended = self._stopping and issubclass(kind, asyncio.CancelledError) and task.cancelling() > 0
         if execution.left or issubclass(kind, Left) or (ended and task not in self._deadlines.expired):
             execution.left = True
             raise Left(execution.run_id) from None
@@ -285,7 +274,8 @@ class Executions:
         execution was left meanwhile. One whose code was `abandoned` is left, and has its outcome all the same."""
         run = execution.run
         run.outcome, run.ended_at = outcome, self._now()
-        reply = await reply_of(execution, self._works.seals)
+        seals, most = self._works.seals, self._works.most_kept
+        reply = await reply_of(execution, seals, most, lambda: self._gives_up(execution, abandoned=abandoned))
         ending = partial(
             record_outcome, facts=facts(run), hold=execution.hold, failed_step=execution.failed_step, reply=reply
         )
@@ -294,12 +284,16 @@ class Executions:
                 recorded: bool = await self._works.write(ending)
                 break
             except Problem:
-                if self.closed or (execution.left and not abandoned):
+                if self._gives_up(execution, abandoned=abandoned):
                     return False
             await asyncio.sleep(RECORD_AGAIN)
         if recorded:
             self._works.ended(run)
         return recorded or bool(await self._works.read(partial(has_ended, run_id=run.id)))
+
+    def _gives_up(self, execution: Execution, *, abandoned: bool) -> bool:
+        """Whether an outcome that cannot be recorded yet is left to another execution."""
+        return self.closed or (execution.left and not abandoned)
 
     def _context(self, execution: Execution) -> Context:
         run, services = execution.run, self.services

@@ -1,4 +1,4 @@
-"""How runs that were claimed in the journal are handed to DBOS, which calls `DurableEngine.execute` for each."""
+"""How runs that go on are handed to DBOS, which calls `DurableEngine.execute` for each."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,14 +11,11 @@ if TYPE_CHECKING:
 
 
 async def hand_over(dbos: "DbosEngine", claimed: Sequence[Claimed], left: set[str]) -> None:
-    """Start these runs, or run them again: from their last checkpoints, or from where they were resumed. `left` are the
-    ids of those that are not handed over yet, also if an error is raised."""
+    """Run these runs again: from their last checkpoints, or from where they were resumed. `left` are the ids of those
+    that are not handed over yet, also if an error is raised."""
     resumed = [each for each in claimed if each.repeat_from not in (None, AFTER_LAST)]
-    others = [each for each in claimed if each not in resumed]
     left |= {each.run_id for each in claimed}
-    if new := [each.run_id for each in others if each.attempt == 1]:
-        left -= set(new) - set(await dbos.begin(new))
-    if again := [each.run_id for each in others if each.attempt > 1]:
+    if again := [each.run_id for each in claimed if each not in resumed]:
         left -= set(again) - set(await dbos.go_on(again))
     for each in resumed:
         if await dbos.repeat(each.run_id, each.repeat_from or 0):

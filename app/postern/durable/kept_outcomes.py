@@ -1,11 +1,46 @@
 """The outcome of a `def` workflow as a checkpoint: one that has ended is not called again if its server process dies
 before the outcome is recorded."""
 
+import asyncio
+import inspect
 import json
 from base64 import b64decode, b64encode
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import asdict
+from typing import Any
 
-from postern.journal.run import Outcome, State
+from postern.authoring.context import Context
+from postern.durable.checkpoints import Later, Left
+from postern.journal.run import Outcome, Run, State
+from postern.runs.outcomes import raised, succeeded
+from postern.runs.runner import holder
+from postern.runs.threads import Threads
+
+
+def whole(
+    run: Run, context: Context, arguments: Mapping[str, Any], threads: Threads, pages: str
+) -> Callable[[int], Coroutine[Any, Any, str]]:
+    """The body of the checkpoint that a `def` workflow is: it runs in a thread to its outcome."""
+
+    def call() -> Outcome | Awaitable[Any]:
+        try:
+            value = run.workflow.function(context, **arguments)
+            return value if inspect.isawaitable(value) else succeeded(value, run.workflow.result)
+        except BaseException as error:
+            return raised(error, run, pages)
+
+    async def body(_: int) -> str:
+        ended = await threads.run(run.workflow.name, call, holder(run))
+        if isinstance(ended, Outcome):
+            return outcome_written(ended)
+        try:  # a `def` around an `async def`
+            return outcome_written(succeeded(await ended, run.workflow.result))
+        except (Left, Later, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            return outcome_written(raised(error, run, pages))
+
+    return body
 
 
 def outcome_written(outcome: Outcome) -> str:

@@ -4,7 +4,15 @@ import asyncio
 from functools import partial
 from typing import Protocol
 
-from postern.connections.sealing.sealed_text import CannotOpen, Keys, opened_text, sealed_text
+from postern.connections.faults import ConnectionFault
+from postern.connections.sealing.sealed_text import CannotOpen, KeyGone, Keys, opened_text, sealed_text
+from postern.errors import Problem, problem
+
+
+def key_unavailable(fault: ConnectionFault) -> Problem:
+    """What a sender gets whose text cannot be sealed now."""
+    return problem("durable-key-unavailable", reason=str(fault), headers={"Retry-After": "5"})
+
 
 LARGE = 64 * 1024
 """Characters of a text that are sealed at once. A longer one is sealed in a thread: it would hold the event loop."""
@@ -31,7 +39,7 @@ class NoSeal:
     async def open(self, run_id: str, column: str, kept: str, key_version: str | None) -> str:
         """The text itself. Raises CannotOpen if it is sealed."""
         if key_version is not None:
-            raise CannotOpen(NO_KEY)
+            raise KeyGone(NO_KEY)
         return kept
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from postern.authoring.context import Context
 from postern.authoring.waits import Signal
+from postern.connections.faults import ConnectionFault
 from postern.durable.durable_steps import DurableSteps
 from postern.durable.execution import Execution
-from postern.durable.seals import Seals
+from postern.durable.seals import Seals, key_unavailable
 from postern.durable.waits import Waits
 from postern.journal.durable_runs import Reason
 from postern.journal.signals import Arrival, Sent, Taken, has_come, send, take
@@ -45,8 +46,12 @@ class Signals:
         self._now = now
 
     async def send(self, sent: Sent) -> tuple[Arrival, float]:
-        """Keep a signal, whose body is plain here, and let its run go on if it waits for it here, or nowhere."""
-        kept, version = await self._seals.seal(sent.run_id, column_of(sent.id), sent.body)
+        """Keep a signal, whose body is plain here, and let its run go on if it waits for it here, or nowhere. Raises
+        Problem."""
+        try:
+            kept, version = await self._seals.seal(sent.run_id, column_of(sent), sent.body)
+        except ConnectionFault as fault:
+            raise key_unavailable(fault) from None
         arrival, at = await self._write(partial(send, sent=replace(sent, body=kept, key_version=version)))
         if arrival is Arrival.ARRIVED:
             self.come(sent.run_id)
@@ -87,10 +92,10 @@ class Signals:
         if not await self._waits.wait(execution, Reason.SIGNAL, name, until, found):
             return "null"
         signal = taken[0]
-        body = await self._seals.open(run_id, column_of(signal.id), signal.body, signal.key_version)
+        body = await self._seals.open(run_id, column_of(signal), signal.body, signal.key_version)
         return f"[{body}, {json.dumps(signal.sent_at)}, {signal.sent_by}]"
 
 
-def column_of(signal_id: str) -> str:
-    """Where the body of a signal is sealed for (see Seals)."""
-    return f"signal {signal_id}"
+def column_of(signal: Sent | Taken) -> str:
+    """Where the body of a signal is sealed for (see Seals): it opens under no other name and for no other sender."""
+    return f"signal {json.dumps([signal.id, signal.name, signal.sent_by])}"

@@ -1,50 +1,85 @@
-"""How many accepted runs wait to be started (POSTERN_DURABLE_WAITING)."""
+"""How many accepted runs wait to be started (POSTERN_DURABLE_WAITING), and how they are divided among callers."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
 from typing import Any
 
-from postern.journal.durable_acceptance import waiting
+from postern.journal.durable_acceptance import Ready, waiting
+from postern.journal.shares import ANONYMOUS, EVERYBODY, Holder, has_room
 
 FRESH = 1.0
 FRESH_WHEN_FULL = 0.1
 """Seconds for which a count serves: one of all runs that wait would otherwise be part of each request. What other
 server processes accept meanwhile may be too much by as much as that."""
 
+LEAST = 100
+"""If fewer may wait, they are not divided: a share would be too small to use."""
+
 Read = Callable[[Callable[[Any], Any]], Awaitable[Any]]
 
 
 class Waiting:
-    """Counts the runs that wait, of which there may be `most`. `read` is the journal's."""
+    """Counts the runs that wait, of which there may be `most`. A caller may have no more of them than are left, so that
+    one alone gets half, as `shares.has_room` says. `read` is the journal's."""
 
     def __init__(self, read: Read, most: int, clock: Callable[[], float] = monotonic) -> None:
         self._read = read
         self._most = most
         self._clock = clock
-        self._counted = 0
-        self._counted_at = float("-inf")
-        self._under_way = 0
-        self._since = 0
+        self._counted = Ready(0, {})
+        self._counted_at = self._divided_at = float("-inf")
+        self._under_way: Counter[Holder] = Counter()
+        self._since: Counter[Holder] = Counter()
 
-    async def take(self) -> bool:
-        """Take a place for a run that is about to be accepted, which has to `settle` it. False if there is none. Raises
-        Problem if the journal cannot be read."""
+    async def take(self, who: Holder) -> bool:
+        """Take a place for a run of this caller that is about to be accepted, which has to `settle` it. False if there
+        is none. Raises Problem if the journal cannot be read."""
         age = self._clock() - self._counted_at
-        if age >= FRESH or (age >= FRESH_WHEN_FULL and self._is_full):
-            self._counted_at, before = self._clock(), self._since
-            self._counted = await self._read(partial(waiting, most=self._most))
-            self._since -= before
-        if self._is_full:
+        if age >= FRESH or (age >= FRESH_WHEN_FULL and not self._admits(who)):
+            await self._count()
+        if not self._admits(who):
             return False
-        self._under_way += 1
+        self._add(self._under_way, who, 1)
         return True
 
-    def settle(self, *, accepted: bool) -> None:
+    def settle(self, who: Holder, *, accepted: bool) -> None:
         """The run whose place was taken waits now, or it does not."""
-        self._under_way -= 1
-        self._since += accepted
+        self._add(self._under_way, who, -1)
+        if accepted:
+            self._add(self._since, who, 1)
 
-    @property
-    def _is_full(self) -> bool:
-        return self._counted + self._since + self._under_way >= self._most
+    async def _count(self) -> None:
+        """Count what waits, and by whose callers if that is a lot, at most once in FRESH."""
+        now, before = self._clock(), self._since.copy()
+        divides = self._most >= LEAST and now - self._divided_at >= FRESH
+        self._counted_at, held = now, Counter(self._counted.held)
+        found: Ready = await self._read(partial(waiting, most=self._most, divides=divides))
+        if divides:
+            self._divided_at = now
+        else:  # what was accepted here since then is in the sum, and not in the shares
+            found = Ready(found.total, held + before)
+        self._since -= before
+        self._counted = found
+
+    def _admits(self, who: Holder) -> bool:
+        queued = self._counted.total + self._since[EVERYBODY_AT_ALL] + self._under_way[EVERYBODY_AT_ALL]
+        if self._most < LEAST:
+            return queued < self._most
+        together = self._held(EVERYBODY) if who[0] == ANONYMOUS else None
+        return has_room(self._held(who), together, queued, self._most)
+
+    def _held(self, who: Holder) -> int:
+        return self._counted.held.get(who, 0) + self._since[who] + self._under_way[who]
+
+    @staticmethod
+    def _add(counter: Counter[Holder], who: Holder, amount: int) -> None:
+        for each in (who, EVERYBODY_AT_ALL, EVERYBODY) if who[0] == ANONYMOUS else (who, EVERYBODY_AT_ALL):
+            counter[each] += amount
+            if not counter[each]:
+                del counter[each]
+
+
+EVERYBODY_AT_ALL: Holder = ("", "")
+"""All callers together."""

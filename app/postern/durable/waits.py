@@ -62,15 +62,18 @@ class Waits:
             return True
         if until is not None and self._now() >= until:
             return False
-        if not await self._write(partial(begin_wait, hold=hold, reason=reason, waits_for=name, wakes_at=until)):
-            self._leave(execution)
-        self._turns.give_back(execution)
-        execution.of_wait = int(name is not None)
-        if name is not None:
-            self.listening[execution.run_id] = execution
-        try:  # once more: what came before the run was seen to wait has not made it due
+        try:  # from here on a timeout of its author may come at any moment
+            kept = execution.kept(waits=int(name is not None))
+            waiting = partial(begin_wait, hold=hold, reason=reason, waits_for=name, wakes_at=until, checkpoints=kept)
+            if not await self._write(waiting):
+                self._leave(execution)
+            self._turns.give_back(execution)
+            execution.of_wait = int(name is not None)
+            if name is not None:
+                self.listening[execution.run_id] = execution
+            # Once more: what came before the run was seen to wait has not made it due.
             ended = await found() or await self._in_memory(execution, until, found)
-        except BaseException:  # a timeout of its author, perhaps: then its code goes on, and it does not wait
+        except BaseException:  # then its code goes on, and it does not wait
             if not execution.left:
                 await self._go_on(execution)
             raise
@@ -84,10 +87,28 @@ class Waits:
         return bool(ended)
 
     async def _go_on(self, execution: Execution) -> None:
-        """The run waits no longer. Raises Left if it is not this process's any more."""
-        await self._turns.take(execution)
-        if not await self._write(partial(end_wait, hold=execution.hold)):
+        """The run waits no longer. Raises Left if it is not this process's any more. A timeout of its author that comes
+        meanwhile is raised when the run has its turn: otherwise its code would go on without one, as one that waits."""
+        going_on = asyncio.get_running_loop().create_task(self._take_turn(execution))
+        timed_out: asyncio.CancelledError | None = None
+        while not going_on.done():
+            try:
+                await asyncio.shield(going_on)
+            except asyncio.CancelledError as error:
+                if execution.left:
+                    going_on.cancel()
+                    raise
+                timed_out = error
+        if not going_on.result():
             self._leave(execution)
+        if timed_out is not None:
+            raise timed_out
+
+    async def _take_turn(self, execution: Execution) -> bool:
+        """Take a turn, if the run has none. Returns whether the run is still this process's, and waits no longer."""
+        if not execution.turn:
+            await self._turns.take(execution)
+        return bool(await self._write(partial(end_wait, hold=execution.hold)))
 
     async def refuse(self, execution: Execution) -> None:
         """Raise Left: the execution has ended. Code that catches that too, and asks again and again, would hold the

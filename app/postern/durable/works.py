@@ -25,7 +25,7 @@ async def _at_once(_: float) -> None:
 class Works:
     """What the engine works with. `read` and `write` are the journal's, and `ended` is called with each run that has
     ended. `beat_age` is the age of this process's last committed beat, in seconds. `quiet` is the journal's too: it
-    returns when no query runs."""
+    returns when no query runs. A reply of at most `most_kept` bytes is kept as a whole without a key."""
 
     read: Callable[[Callable[[Any], Any]], Awaitable[Any]]
     write: Callable[[Callable[[Any], Any]], Awaitable[Any]]
@@ -37,6 +37,7 @@ class Works:
     pages: str = ""
     beat_age: Callable[[], float] = _just_now
     quiet: Callable[[float], Awaitable[None]] = _at_once
+    most_kept: int = 1024 * 1024
 
 
 def digest_of(trigger: Trigger | None) -> str:

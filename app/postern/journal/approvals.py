@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, func, select, tuple_, update
 
-from postern.journal.durable_runs import Hold, Phase, Reason, owns
+from postern.journal.durable_hold import holds
+from postern.journal.durable_runs import Hold, Phase, Reason
 from postern.journal.durable_tables import approvals, durable_runs
 from postern.journal.signals import come
 from postern.journal.writing.statements import insert_rows
@@ -20,6 +21,7 @@ LONGEST_COMMENT = 1000
 """Characters."""
 
 _COLUMNS = tuple(column.name for column in approvals.columns)
+_ASKED = (approvals.c.name, approvals.c.who, approvals.c.until, approvals.c.barred)
 _ONCE = "ON CONFLICT (run_id, number) DO NOTHING"
 
 
@@ -41,7 +43,8 @@ class Approval:
     """An approval. `number` is the checkpoint that asked for it. `who` is the access mode of those who may decide, as
     JSON. `barred` are the object ids of people who may not; without any, those who resumed the run may too. `elsewhere`
     says that nobody knows which person began the chain of calls that led to it. Times are Unix seconds. `decided_by` is
-    what `journal.run.actor` writes. `data` is sealed if `key_version` is set."""
+    what `journal.run.actor` writes. `data` is sealed if `key_version` is set, and `decision` is the sealed
+    decision, if there is a key."""
 
     run_id: str
     number: int
@@ -58,16 +61,21 @@ class Approval:
     comment: str | None = field(default=None, repr=False)
     key_version: str | None = None
     data: str = field(default="null", repr=False)
+    decision: str | None = field(default=None, repr=False)
+    decision_key_version: str | None = None
 
 
 class Decided(NamedTuple):
-    """A decision. `by` is what `journal.run.actor` writes of the person whose object id is `object_id`."""
+    """A decision. `by` is what `journal.run.actor` writes of the person whose object id is `object_id`. `sealed` is all
+    of it by the key `key_version`, None without a key."""
 
     approved: bool
     comment: str
     at: float
     by: str
     object_id: str
+    sealed: str | None = None
+    key_version: str | None = None
 
 
 class Verdict(StrEnum):
@@ -85,20 +93,21 @@ class Verdict(StrEnum):
 
 
 class Begun(NamedTuple):
-    """Until when an approval waits, None for no limit."""
+    """Until when an approval waits, None for no limit, and who may not decide."""
 
     until: float | None
+    barred: frozenset[str]
 
 
 def begin(connection: Connection, hold: Hold, asked: Approval) -> Begun | None:
     """Ask for an approval; asked again after a crash, it stays what it was. None if another server process runs the
     run."""
-    if not owns(connection, hold):
+    if not holds(connection, hold):
         return None
     mine = _one(asked.run_id, asked.number)
-    found = connection.execute(select(approvals.c.name, approvals.c.who, approvals.c.until).where(*mine)).one_or_none()
+    found = connection.execute(select(*_ASKED).where(*mine)).one_or_none()
     if found is not None and (found.name, found.who) == (asked.name, asked.who):
-        return Begun(found.until)
+        return Begun(found.until, frozenset(json.loads(found.barred)))
     if found is not None:  # of other code, which asked for something else
         set_aside(connection, asked.run_id, [asked.number])
     values = {name: getattr(asked, name) for name in _COLUMNS}
@@ -108,7 +117,7 @@ def begin(connection: Connection, hold: Hold, asked: Approval) -> Begun | None:
         "state": asked.state.value,
     }
     insert_rows(connection, approvals, _COLUMNS, _ONCE, [tuple(values[name] for name in _COLUMNS)])
-    return Begun(asked.until)
+    return Begun(asked.until, asked.barred)
 
 
 def set_aside(connection: Connection, run_id: str, numbers: Iterable[int]) -> None:
@@ -137,7 +146,7 @@ def decision(connection: Connection, run_id: str, number: int) -> Approval | Non
 def time_out(connection: Connection, hold: Hold, number: int) -> bool:
     """The time of an approval is over, also if it was before: a process may die between this and its checkpoint. False
     if a person has decided, or another server process runs the run."""
-    if not owns(connection, hold):
+    if not holds(connection, hold):
         return False
     over = update(approvals).where(*_waits(hold.run_id, number)).values(state=ApprovalState.TIMED_OUT.value)
     if connection.execute(over).rowcount == 1:
@@ -165,11 +174,24 @@ def decide(connection: Connection, approval: Approval, decided: Decided) -> Verd
         .where(*_waits(approval.run_id, approval.number), in_time)
         .where(approvals.c.name == approval.name, approvals.c.since == approval.since)
         .values(state=state.value, decided_at=decided.at, decided_by=decided.by, comment=decided.comment)
+        .values(decision=decided.sealed, decision_key_version=decided.key_version)
     )
     if connection.execute(deciding).rowcount != 1:
         return Verdict.LATE
     come(connection, approval.run_id, Reason.APPROVAL, approval.name)
     return Verdict.STANDS
+
+
+def ask_again(connection: Connection, hold: Hold, asked: Approval) -> bool:
+    """What stands in the row of an approval was not written by Postern: it waits again, as it was `asked`. False if
+    another server process runs the run."""
+    if not holds(connection, hold):
+        return False
+    again = {"name": asked.name, "who": asked.who, "barred": json.dumps(sorted(asked.barred)), "until": asked.until}
+    undone = dict.fromkeys(("decided_at", "decided_by", "comment", "decision", "decision_key_version"))
+    values = again | undone | {"state": ApprovalState.WAITING.value}
+    connection.execute(update(approvals).where(*_one(asked.run_id, asked.number)).values(values))
+    return True
 
 
 def people_of(resumed_by: str | None) -> frozenset[str]:
@@ -193,7 +215,7 @@ def place_of(approval: Approval) -> Place:
     return approval.since, approval.run_id, approval.number
 
 
-_LISTED = tuple(column for column in approvals.c if column.name not in ("data", "comment"))
+_LISTED = tuple(column for column in approvals.c if column.name not in ("data", "comment", "decision"))
 
 
 def waiting(connection: Connection, now: float, after: Place | None, most: int) -> list[Approval]:

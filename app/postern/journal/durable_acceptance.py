@@ -1,14 +1,18 @@
 """Durable runs that are accepted: they wait to be claimed. Operations for the journal's writer."""
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, select
 
-from postern.journal.durable_runs import NODE, Phase
+from postern.journal.durable_bytes import PLACE
+from postern.journal.durable_runs import NODE, UNENDED, Phase
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State
 from postern.journal.schema import runs
+from postern.journal.shares import ANONYMOUS, EVERYBODY, Holder, holder_of
 from postern.journal.writing.rows import COLUMNS as RUN_COLUMNS
 from postern.journal.writing.rows import run_row
 from postern.journal.writing.statements import insert_rows
@@ -31,6 +35,8 @@ def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted) -
     """Record a run that waits to be claimed. It may be repeated, also when the run has been claimed."""
     row = list(run_row(facts, NODE))
     row[_STATE] = State.WAITING.value
+    if row[PLACE] is not None:
+        row[PLACE] += len(accepted.request)
     insert_rows(connection, runs, RUN_COLUMNS, "ON CONFLICT (id) DO NOTHING", [row])
     values: dict[str, Any] = dict.fromkeys(COLUMNS)
     values.update(
@@ -52,7 +58,26 @@ def remove_unclaimed(connection: Connection, run_id: str) -> bool:
     return connection.execute(delete(durable_runs).where(*mine)).rowcount == 1
 
 
-def waiting(connection: Connection, most: int) -> int:
-    """How many runs wait to be claimed, counted up to `most`."""
-    ready = select(durable_runs.c.run_id).where(durable_runs.c.phase == Phase.READY.value).limit(most).subquery()
-    return connection.execute(select(func.count()).select_from(ready)).scalar_one()
+class Ready(NamedTuple):
+    """How many runs wait to be claimed, and how many of them each caller has: that is left out while they are few."""
+
+    total: int
+    held: Mapping[Holder, int]
+
+
+def waiting(connection: Connection, most: int, *, divides: bool = False) -> Ready:
+    """What waits to be claimed, counted up to `most`; if it `divides` them, and more than a quarter of `most` wait, by
+    caller too."""
+    ready = select(durable_runs.c.run_id).where(durable_runs.c.phase == Phase.READY.value, UNENDED).limit(most)
+    of = ready.subquery()
+    count = connection.execute(select(func.count()).select_from(of)).scalar_one()
+    if not divides or count <= most // 4:
+        return Ready(count, {})
+    who = (runs.c.caller_kind, runs.c.tenant_id, runs.c.object_id, runs.c.client_address)
+    rows = connection.execute(select(*who, func.count()).join(of, of.c.run_id == runs.c.id).group_by(*who))
+    held: Counter[Holder] = Counter()
+    for kind, tenant, caller, address, found in rows:
+        its = holder_of(kind, tenant or "", caller or "", address or "")
+        for each in (its, EVERYBODY) if its[0] == ANONYMOUS else (its,):
+            held[each] += found
+    return Ready(count, held)

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, upd
 from postern.errors import Problem, problem
 from postern.journal.approvals import set_aside_from
 from postern.journal.body_form import Form
-from postern.journal.durable_runs import NODE, Hold, Phase, end_approvals
+from postern.journal.durable_runs import NODE, Hold, Phase, Reason, end_approvals
 from postern.journal.durable_tables import approvals, durable_runs, signals
 from postern.journal.reading.queries import request_cancel
 from postern.journal.run import State
@@ -158,6 +158,7 @@ def resume(connection: Connection, run_id: str, by: str, *, from_start: bool) ->
         "repeat_from": repeat,
         "repeats": (row.repeats or 0) + (repeat not in (None, AFTER_LAST)),
         "reply": None,
+        "checkpoints": row.checkpoints if repeat in (None, AFTER_LAST) and row.reason != Reason.LOST else None,
         "resumed_by": json.dumps([*json.loads(row.resumed_by or "[]"), json.loads(by)]),
     }
     connection.execute(update(durable_runs).where(where).values(values))

@@ -31,7 +31,8 @@ def count_restored(connection: Connection) -> int:
 
 def note_lost(connection: Connection) -> int:
     """There are no checkpoints: those of them that had begun would begin anew. Returns how many."""
-    return connection.execute(_to(PARKED, LOST).where(*_RESTORED, durable_runs.c.attempt > 0)).rowcount
+    begun = _to(PARKED, LOST).where(*_RESTORED, durable_runs.c.attempt > 0)
+    return connection.execute(begun.values(checkpoints=None)).rowcount
 
 
 def go_on(connection: Connection) -> int:

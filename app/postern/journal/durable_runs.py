@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, text, update
 
+from postern.journal.durable_bytes import with_bytes
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State, before
-from postern.journal.schema import approvals, nodes, runs, signals
+from postern.journal.schema import approvals, runs, signals
 from postern.journal.writing.rows import run_row
-from postern.journal.writing.statements import insert_rows, write_runs
+from postern.journal.writing.statements import write_runs
 
 NODE = "durable"
 """The row of `nodes` that all durable runs have in `runs.node`. Every server process of this release keeps its beat, so
@@ -30,7 +31,10 @@ SUSPECT = DEATHS - 1
 """After so many deaths a run is a suspect. Suspects are taken one at a time, so that only those fail that are to blame,
 and not those that ran beside them."""
 
-_CLAIMED = ("run_id", "workflow", "attempt", "digest", "key_version", "request", "deaths", "repeat_from", "repeats")
+_CLAIMED = (
+    *("run_id", "workflow", "attempt", "digest", "key_version", "request", "deaths", "repeat_from", "repeats"),
+    "checkpoints",
+)
 STATE_PLACE = 2
 """The place of the state in a row of runs."""
 
@@ -62,15 +66,20 @@ class Reason(StrEnum):
     KEY = "key-unavailable"
     RESTORED = "restored"
     """The database is of a backup: what the run did since then is not known."""
+    UNVERIFIED = "decision-not-verified"
+    """A decision is in the database that Postern did not write."""
+    INTERNAL = "internal-error"
+    """A mistake of Postern's own: it would happen again."""
     LOST = "checkpoints-missing"
-    """The same, and the backup has no checkpoints: the run would begin anew."""
+    """Checkpoints that the journal knows of are not there: they are older than the journal, or there are none. The run
+    would repeat steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """A run that this server process runs from now on, in this attempt. `attempt` is 1 the first time. `deaths` is how
     many server processes died while its code ran. `repeat_from` is set if it was resumed: see
-    `journal.durable_ends`."""
+    `journal.durable_ends`. `checkpoints` is how many it is known to have."""
 
     run_id: str
     workflow: str
@@ -81,6 +90,7 @@ class Claimed:
     deaths: int = 0
     repeat_from: int | None = None
     repeats: int | None = None
+    checkpoints: int | None = None
 
 
 class Hold(NamedTuple):
@@ -143,14 +153,20 @@ def take(connection: Connection, run_id: str, node: str) -> Claimed | None:
     return taken[0] if taken else None
 
 
-_OWNS = text(  # ready-made, because it is asked before each step
-    "SELECT 1 FROM durable_runs WHERE run_id = :run_id AND owner = :node AND attempt = :attempt AND phase <> 'ended'"
-)
+_OWNED = text(  # ready-made, because it is asked before each step
+    "SELECT run_id, owner, attempt FROM durable_runs WHERE run_id IN :ids AND owner IS NOT NULL AND phase <> 'ended'"
+).bindparams(bindparam("ids", expanding=True))
+
+
+def owned_of(connection: Connection, holds: Sequence[Hold]) -> set[Hold]:
+    """Those of the runs that are still their process's, in this attempt, and not cancelled."""
+    found = connection.execute(_OWNED, {"ids": [hold.run_id for hold in holds]})
+    return {Hold(*row) for row in found} & set(holds)
 
 
 def owns(connection: Connection, hold: Hold) -> bool:
-    """Whether the run is this process's, in this attempt, and not cancelled."""
-    return connection.execute(_OWNS, hold._asdict()).first() is not None
+    """The same of one run."""
+    return hold in owned_of(connection, [hold])
 
 
 # Waiting
@@ -162,9 +178,14 @@ def begin_wait(
     reason: Reason,
     waits_for: str | None,
     wakes_at: float | None,
+    checkpoints: int | None = None,
 ) -> bool:
-    """The run waits in its owner's memory. False if it is not its owner's any more."""
-    how = {"phase": Phase.WAITING.value, "reason": reason.value, "waits_for": waits_for, "wakes_at": wakes_at}
+    """The run waits in its owner's memory. It has so many `checkpoints`, None if some are being made. False if it is
+    not its owner's any more."""
+    how: dict[str, Any] = {"phase": Phase.WAITING.value, "reason": reason.value}
+    how |= {"waits_for": waits_for, "wakes_at": wakes_at}
+    if checkpoints is not None:
+        how["checkpoints"] = checkpoints
     return _move(connection, _mine(hold), State.WAITING, how)
 
 
@@ -215,15 +236,15 @@ def record_outcome(
     facts: tuple[Any, ...],
     hold: Hold,
     failed_step: int | None = None,
-    reply: tuple[str, str] | None = None,
+    reply: tuple[str, str | None] | None = None,
 ) -> bool:
-    """Record the end of a run, for its owner in this attempt only. `reply` is the sealed reply and the version of its
-    key. If it has succeeded, what is needed to run it is gone; otherwise that is kept with the record, to resume it.
-    False, and nothing is recorded, if another process runs it, or it has ended."""
+    """Record the end of a run, for its owner in this attempt only. `reply` is the whole reply as it is kept, and the
+    version of its key. If it has succeeded, what is needed to run it is gone; otherwise that is kept with the record,
+    to resume it. False, and nothing is recorded, if another process runs it, or it has ended."""
     row = run_row(facts, NODE)
-    sealed, reply_key_version = reply or (None, None)
+    whole, reply_key_version = reply or (None, None)
     values = {"phase": Phase.ENDED.value, "owner": None, **_NO_WAIT, "failed_step": failed_step}
-    values |= {"reply": sealed, "reply_key_version": reply_key_version}
+    values |= {"reply": whole, "reply_key_version": reply_key_version}
     succeeded = row[STATE_PLACE] == State.SUCCEEDED.value
     if succeeded:
         values |= {"request": None, "key_version": None, "discard": 1}
@@ -235,7 +256,7 @@ def record_outcome(
         connection.execute(update(signals).where(signals.c.run_id == hold.run_id).values(body=None))
         connection.execute(update(approvals).where(approvals.c.run_id == hold.run_id).values(data=None))
     end_approvals(connection, hold.run_id)
-    write_runs(connection, [row])
+    write_runs(connection, [with_bytes(connection, row)])
     return True
 
 
@@ -251,14 +272,6 @@ def release(connection: Connection, node: str) -> int:
     mine = durable_runs.c.owner == node
     connection.execute(update(durable_runs).where(mine, _is(Phase.WAITING)).values(owner=None))
     return len(_moved(connection, (mine, _is(Phase.RUNNING)), State.WAITING, _READY))
-
-
-def beat_all(connection: Connection) -> None:
-    """Keep the shared row of `nodes` beating (see NODE)."""
-    done = connection.execute(update(nodes).where(nodes.c.id == NODE).values(beat=nodes.c.beat + 1))
-    if not done.rowcount:
-        names = ("id", "machine", "process", "started_at", "beat")
-        insert_rows(connection, nodes, names, "ON CONFLICT (id) DO NOTHING", [(NODE, "", "", 0.0, 1)])
 
 
 _NO_WAIT: Mapping[str, Any] = {"reason": None, "waits_for": None, "wakes_at": None}

@@ -25,6 +25,7 @@ durable_runs = Table(
     Column("resumed_by", Text),  # JSON: who resumed it, as [tenant, object] pairs; NULL if nobody did
     Column("reply", Text),  # the whole reply, sealed; NULL where the record has all of it
     Column("reply_key_version", Text),  # of the key that sealed the reply
+    Column("checkpoints", Integer),  # how many were kept when it last began to wait; NULL if that is not known
     Column("discard", Integer),  # 1 once it has succeeded, until its checkpoints are deleted
     PrimaryKeyConstraint("run_id"),
 )
@@ -92,6 +93,8 @@ approvals = Table(
     Column("comment", Text),
     Column("key_version", Text),
     Column("data", Text),  # JSON, or sealed: what the approver sees
+    Column("decision", Text),  # the whole decision, sealed: the run verifies it; NULL without a key
+    Column("decision_key_version", Text),
     PrimaryKeyConstraint("run_id", "number"),
 )
 """Decisions of people that durable runs wait for."""

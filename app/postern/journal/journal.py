@@ -72,7 +72,7 @@ class Journal:
         path = file_of(url)
         start = Start(url, self.node, None if path is None else identity_of(path))
         self._writer = WatchedWriter(start, self._on_message, self._writer_gone, silence)
-        self.dialect = self._readers.dialect
+        self.dialect, self.quiet = self._readers.dialect, self._readers.quiet
         self._patience = patience
         self._readable = readable
         self._queue = Queue()
@@ -200,10 +200,6 @@ class Journal:
     def write_soon(self, operation: Callable[[Connection], object]) -> None:
         """Run `operation` with one of the next batches. Nothing waits for it; a failure is logged."""
         self._queue.operate(Operation(pickle.dumps(operation), None, None))
-
-    async def quiet(self, patience: float) -> None:
-        """Wait for a moment in which no query runs; see `Readers.quiet`."""
-        await self._readers.quiet(patience)
 
     async def read(
         self, query: Callable[[Connection], T], caller: Holder | None = None, seconds: float = READ_SECONDS

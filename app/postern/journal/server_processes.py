@@ -16,11 +16,12 @@ import structlog
 from sqlalchemy import ColumnElement, Connection, delete, func, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from postern.journal.durable_runs import NODE, beat_all
+from postern.journal.durable_runs import NODE
 from postern.journal.idempotency_keys import free
 from postern.journal.process_identity import lives, this_machine, this_process
 from postern.journal.run import MOVES, State
 from postern.journal.schema import nodes, runs
+from postern.journal.writing.statements import insert_rows
 from postern.logs import Trouble
 
 BEAT_EVERY = 5.0
@@ -116,6 +117,14 @@ def beat_and_keep(connection: Connection, node: ServerProcess) -> None:
     """Write that the process is running, and keep the shared row of durable runs beating."""
     beat(connection, node)
     beat_all(connection)
+
+
+def beat_all(connection: Connection) -> None:
+    """Keep the shared row beating (see NODE)."""
+    done = connection.execute(update(nodes).where(nodes.c.id == NODE).values(beat=nodes.c.beat + 1))
+    if not done.rowcount:
+        names = ("id", "machine", "process", "started_at", "beat")
+        insert_rows(connection, nodes, names, "ON CONFLICT (id) DO NOTHING", [(NODE, "", "", 0.0, 1)])
 
 
 def beat_again(connection: Connection, node_id: str) -> bool:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Select, func, select, update
 
-from postern.journal.durable_runs import Hold, Phase, Reason, owns
+from postern.journal.durable_hold import holds
+from postern.journal.durable_runs import Hold, Phase, Reason
 from postern.journal.durable_tables import durable_runs, signals
 from postern.journal.writing.statements import insert_rows
 
@@ -14,6 +15,12 @@ MOST = 100
 """Signals that a run takes in its life."""
 MOST_BYTES = 1024 * 1024
 """Bytes of their bodies together, as they were sent."""
+RESERVED = 50
+RESERVED_BYTES = 512 * 1024
+"""Beyond these, so many more are for senders of whom the run has few."""
+FEW = 10
+FEW_BYTES = 64 * 1024
+"""What each of them may send then, as long as there is some left."""
 DUE = 0.0
 """`wakes_at` of a run for which something has come: it need not wait any longer."""
 
@@ -80,7 +87,7 @@ def send(connection: Connection, sent: Sent) -> tuple[Arrival, float]:
         return Arrival.ENDED, sent.sent_at
     sums = select(func.count(), func.sum(signals.c.size), func.max(signals.c.sent_at))
     count, size, last = connection.execute(sums.where(signals.c.run_id == sent.run_id)).one()
-    if count >= MOST or (size or 0) + sent.size > MOST_BYTES:
+    if not has_room(count, size or 0, sent.size) and not _is_few(connection, sent, count, size or 0):
         return Arrival.FULL, sent.sent_at
     at = sent.sent_at if last is None else max(sent.sent_at, last + _TICK)
     values = {"run_id": sent.run_id, "id": sent.id, "name": sent.name, "sent_at": at, "sent_by": sent.sent_by}
@@ -88,6 +95,24 @@ def send(connection: Connection, sent: Sent) -> tuple[Arrival, float]:
     insert_rows(connection, signals, _COLUMNS, _ONCE, [tuple(values.get(name) for name in _COLUMNS)])
     come(connection, sent.run_id, Reason.SIGNAL, sent.name)
     return Arrival.ARRIVED, at
+
+
+def has_room(count: int, size: int, more: int) -> bool:
+    """Whether a run with so many signals of `size` bytes takes one more of `more` bytes from any sender."""
+    return count < MOST and size + more <= MOST_BYTES
+
+
+def has_reserve(count: int, size: int, own: int, own_size: int, more: int) -> bool:
+    """Whether a run that is full takes one more from a sender who has sent it `own` signals of `own_size` bytes: one
+    sender alone cannot keep all others out."""
+    few = own < FEW and own_size + more <= FEW_BYTES
+    return few and count < MOST + RESERVED and size + more <= MOST_BYTES + RESERVED_BYTES
+
+
+def _is_few(connection: Connection, sent: Sent, count: int, size: int) -> bool:
+    mine = signals.c.run_id == sent.run_id, signals.c.sent_by == sent.sent_by
+    own, own_size = connection.execute(select(func.count(), func.sum(signals.c.size)).where(*mine)).one()
+    return has_reserve(count, size, own, own_size or 0, sent.size)
 
 
 def come(connection: Connection, run_id: str, reason: Reason, name: str) -> None:
@@ -106,8 +131,9 @@ def has_come(connection: Connection, run_id: str, name: str, number: int) -> boo
 
 def take(connection: Connection, hold: Hold, name: str, number: int) -> Taken | None:
     """The signal that the wait of this checkpoint has taken, or takes now: the oldest one. None if there is none, or if
-    another server process runs the run."""
-    if not owns(connection, hold):
+    another server process runs the run. It is one transaction with the look at who runs it: a process that stood still
+    takes nothing from the one that goes on."""
+    if not holds(connection, hold):
         return None
     mine, free = _of(hold.run_id, name)
     found = connection.execute(mine.where(signals.c.taken_by == number)).one_or_none()

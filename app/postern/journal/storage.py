@@ -100,7 +100,8 @@ class Sums:
 
 
 def sums(connection: Connection, url: str) -> Sums:
-    """The sums, each from an index. Rows of releases before 0.2 are not in them."""
+    """The sums, each from an index. Rows of releases before 0.2 are not in them. What durable runs keep beside their
+    records, requests and whole replies, is."""
     size, table = func.sum(idempotency_keys.c.kept_bytes), idempotency_keys.c
     keys = select(table.workflow, table.holder, size).where(table.holder.is_not(None))
     of_runs = select(runs.c.workflow, func.sum(runs.c.kept_bytes)).where(runs.c.kept_bytes.is_not(None))

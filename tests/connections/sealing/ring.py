@@ -1,7 +1,7 @@
 """The versions of a key, without a vault."""
 
 from postern.connections.faults import ConnectionFault
-from postern.connections.sealing.sealed_text import CannotOpen
+from postern.connections.sealing.sealed_text import KeyGone
 
 
 class Ring:
@@ -19,5 +19,5 @@ class Ring:
     async def of(self, version: str) -> bytes:
         """A version that is there."""
         if version not in self.keys:
-            raise CannotOpen("its key is gone")
+            raise KeyGone("its key is gone")
         return self.keys[version]

@@ -230,6 +230,7 @@ def test_a_person_decides_by_keyboard_and_without_javascript(installation: Insta
     run = installation.call("expense", BROKEN, "ada")
     page = window("lisa", java_script_enabled=False)
     until(lambda: page.goto("/console/approvals") and page.locator("textarea").count() == 1)
+    assert page.locator("nav .badge").inner_text().split() == ["1", "for", "you"]
     page.get_by_label("Comment").focus()
     page.keyboard.type("Well spent")
     page.keyboard.press("Tab")

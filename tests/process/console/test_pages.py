@@ -2,7 +2,9 @@
 tenant's, and the documentation of workflows."""
 
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
@@ -97,11 +99,12 @@ def paths(installation: Installation) -> list[str]:
     found = found_in_two_networks(installation)
     mine, theirs = (installation.call("expense", BROKEN, who) for who in ("ada", "lisa"))
     delivery, failing = installation.call("delivery"), installation.call("bound-to-fail", "no")
+    parked = parked_run(installation)
     return [
         *("", "/runs", "/runs?state=Failed", "/runs?workflow=none&text=none", "/runs?state=none", f"/runs/{failed}"),
         *(f"/runs/{run}" for run in others),
         *(f"/approvals/{run}/manager" for run in (theirs, mine)),
-        *("/approvals", "/runs/parked", f"/runs/{mine}", f"/runs/{failing}"),
+        *("/approvals", "/runs/parked", f"/runs/{parked}", f"/runs/{mine}", f"/runs/{failing}"),
         *(f"/runs/{failing}/resume", f"/runs/{delivery}/signal"),
         *(f"/runs/{failed}/resubmit", f"/runs/{failed}/cancel"),
         *("/refusals", f"/refusals/{refused}", "/workflows", "/workflows/ask", "/connections", "/secrets"),
@@ -113,6 +116,15 @@ def paths(installation: Installation) -> list[str]:
         *("/connections/connections.my-profile/people", "/connect", "/connect/my-profile"),
         *(path for path in STATUS if path.startswith("/connect/")),
     ]
+
+
+def parked_run(installation: Installation) -> str:
+    """The id of a run that is parked, as after a restore."""
+    run = installation.call("delivery")
+    parked = "UPDATE durable_runs SET phase = 'parked', reason = 'restored', owner = NULL WHERE run_id = ?"
+    with closing(sqlite3.connect(installation.server.folder / "var" / "postern.db")) as database, database:
+        assert database.execute(parked, (run,)).rowcount == 1
+    return run
 
 
 def found_in_two_networks(installation: Installation) -> str:

@@ -24,6 +24,10 @@ class CannotOpen(Exception):
     """The code of `grants/reasons.py`."""
 
 
+class KeyGone(CannotOpen):
+    """Its key is not there: nothing says that the value was changed."""
+
+
 class Keys(Protocol):
     """The versions of a key. Both raise ConnectionFault if the vault is unavailable."""
 
@@ -31,7 +35,7 @@ class Keys(Protocol):
         """The version that seals, and its 32 bytes. It is read again after a short time, as other secrets are."""
 
     async def of(self, version: str) -> bytes:
-        """The 32 bytes of a version. Raises CannotOpen if the vault has no such version."""
+        """The 32 bytes of a version. Raises KeyGone if the vault has no such version."""
 
 
 def sealed_text(key: bytes, place: tuple[str, ...], clear: bytes) -> str:

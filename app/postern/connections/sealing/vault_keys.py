@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from postern.connections.faults import ConnectionFault
-from postern.connections.sealing.sealed_text import KEY_BYTES, CannotOpen
+from postern.connections.sealing.sealed_text import KEY_BYTES, KeyGone
 from postern.connections.vault.secret import NoSuchVersion, Secret, VersionedSecrets
 from postern.settings.sealing import MAKES_A_KEY
 
@@ -66,7 +66,7 @@ class VaultKeys:
         return secret.version, self._keep(secret, key)
 
     async def of(self, version: str) -> bytes:
-        """A version, from memory or the vault. Raises CannotOpen if the vault has other versions only, and
+        """A version, from memory or the vault. Raises KeyGone if the vault has other versions only, and
         ConnectionFault if it has none, or is unavailable."""
         kept = self._kept.get(version)
         if kept is not None:
@@ -76,15 +76,15 @@ class VaultKeys:
         if version == newest:
             return key
         if self._clock() < self._gone.get(version, 0.0):
-            raise CannotOpen(_GONE)
+            raise KeyGone(_GONE)
         try:
             secret = await self._vault.read_version(self._set_name, version)
         except NoSuchVersion:
             self._note_gone(version)
-            raise CannotOpen(_GONE) from None
+            raise KeyGone(_GONE) from None
         found = key_in(secret.value)
         if found is None:
-            raise CannotOpen("its key is not a key")
+            raise KeyGone("its key is not a key")
         return self._keep(secret, found)
 
     @property

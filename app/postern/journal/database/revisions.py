@@ -19,6 +19,7 @@ MIGRATIONS = (
     "0009_for_0002",
     "0010_for_0002",
     "0011_for_0002",
+    "0015_for_0002",
 )
 """All migrations, oldest first."""
 HEAD = MIGRATIONS[-1]
