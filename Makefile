@@ -29,15 +29,16 @@ run: .venv/ready ## Serve workflows/ with a local tenant (postern dev)
 
 # The tests start Python hundreds of times, so its compiled modules are kept, even if the environment turns that off.
 unexport PYTHONDONTWRITEBYTECODE
-# Tests also wait for processes and clocks, so there are two workers more than cores.
-WORKERS ?= $(shell expr $$(nproc 2>/dev/null || sysctl -n hw.ncpu) + 2)
+CORES = $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+# Tests also wait for processes and clocks, so there are two workers more than cores. Fast tests wait for nothing.
+WORKERS ?= $(shell expr $(CORES) + 2)
 PYTEST = .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: .venv/ready ## Run the tests, on all cores, in a random order (ARGS="--randomly-seed=N" repeats an order)
 	@$(PYTEST) --durations 20 $(ARGS)
 
 test-fast: .venv/ready ## Run the tests that start no process, no PostgreSQL and no local tenant, without slow ones
-	@$(PYTEST) --fast --durations 5 $(ARGS)
+	@$(PYTEST) --numprocesses $(CORES) --fast --durations 5 $(ARGS)
 
 soak: .venv/ready ## Run kills, outages, floods, fuzzing and random data at full length (about two hours)
 	@$(PYTEST) --soak --verbose --durations 0 $(ARGS)

@@ -3,7 +3,9 @@
 import multiprocessing.process
 import os
 import platform
+import re
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -35,6 +37,15 @@ RUNNING: list[pytest.Item] = []
 
 PROCESSES = Path(__file__).with_name("process")
 """All tests in this folder start processes."""
+
+NOT_FAST = ("process", "network", "slow")
+"""The markers of what a fast run leaves out."""
+
+LEFT_OUT = re.compile(rf"^pytestmark = .*\bpytest\.mark\.({'|'.join(NOT_FAST)})\b", re.MULTILINE)
+"""All tests of a module have the marker."""
+
+LONG_MODULE = 0.5
+"""Seconds that a module of a fast run takes at most on a quiet machine."""
 
 START_PROCESSES = {"postgres_url", "durable_host", "shared_host"}
 """Fixtures that start processes. The parameters of those below that do so have the marker themselves."""
@@ -72,8 +83,13 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """A fast run need not import what it leaves out."""
-    return True if config.getoption("--fast") and collection_path == PROCESSES else None
+    """A fast run does not import what it leaves out: each of its workers would."""
+    if not config.getoption("--fast"):
+        return None
+    left_out = collection_path == PROCESSES or (
+        collection_path.suffix == ".py" and LEFT_OUT.search(collection_path.read_text("utf-8"))
+    )
+    return True if left_out else None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -183,33 +199,48 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Set the markers that follow from what a test uses, and leave out what the options say. Modules that start
     processes come first: those are the long ones, and short ones at the end let all workers end at the same time."""
+    process = {path: path.is_relative_to(PROCESSES) for path in {item.path for item in items}}
+    markers: dict[pytest.Item, set[str]] = {}
     for item in items:
         names = set(getattr(item, "fixturenames", ()))
-        if names & START_PROCESSES or item.path.is_relative_to(PROCESSES):
-            item.add_marker("process")
-        if names & SERVE_A_TENANT:
-            item.add_marker("network")
-        if (
-            item.get_closest_marker("long")
-            or "campaign" in names
-            or getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
-        ):
-            item.add_marker("soak")
-    kept = [item for item in items if _is_asked_for(config, item)]
+        found = {marker.name for marker in item.iter_markers()}
+        is_hypothesis = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+        follow = {
+            "process": bool(names & START_PROCESSES) or process[item.path],
+            "network": bool(names & SERVE_A_TENANT),
+            "soak": "long" in found or "campaign" in names or is_hypothesis,
+        }
+        for marker in [name for name, follows in follow.items() if follows]:
+            item.add_marker(marker)
+            found.add(marker)
+        markers[item] = found
+    kept = [item for item in items if _is_asked_for(config, markers[item])]
     chosen = set(kept)
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    slow = {item.path for item in kept if item.get_closest_marker("process")}
+    slow = {item.path for item in kept if "process" in markers[item]}
     place = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in kept))}
-    ends = [lambda item: not item.get_closest_marker("first"), lambda item: bool(item.get_closest_marker("last"))]
-    items[:] = sorted(kept, key=lambda item: (item.path not in slow, place[item.path], *(end(item) for end in ends)))
+
+    def order(item: pytest.Item) -> tuple[bool, int, bool, bool]:
+        return item.path not in slow, place[item.path], "first" not in markers[item], "last" in markers[item]
+
+    items[:] = sorted(kept, key=order)
 
 
-def _is_asked_for(config: pytest.Config, item: pytest.Item) -> bool:
+def _is_asked_for(config: pytest.Config, markers: set[str]) -> bool:
     if config.getoption("--soak"):
-        return item.get_closest_marker("soak") is not None
-    if item.get_closest_marker("long"):
-        return False
-    return not (config.getoption("--fast") and any(map(item.get_closest_marker, ("process", "network", "slow"))))
+        return "soak" in markers
+    return "long" not in markers and not (config.getoption("--fast") and markers & set(NOT_FAST))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """A fast run names the modules that make it slow."""
+    if not config.getoption("--fast"):
+        return
+    seconds: Counter[str] = Counter()
+    for report in (*terminalreporter.stats.get("", []), *terminalreporter.stats.get("passed", [])):
+        seconds[report.nodeid.partition("::")[0]] += report.duration
+    if long := [f"{name} ({spent:.1f} s)" for name, spent in seconds.most_common(5) if spent > LONG_MODULE]:
+        terminalreporter.write_line(f"The longest modules, which may need the marker slow: {', '.join(long)}")
 
 
 @pytest.fixture

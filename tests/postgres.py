@@ -65,31 +65,42 @@ def new_database(server: str, template: str = "template0") -> Iterator[tuple[str
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-SHAPE = """
+CATALOGS = {
+    "pg_attribute": "attrelid >= 16384",
+    "pg_attrdef": "true",
+    "pg_index": "indexrelid >= 16384",
+    "pg_constraint": "oid >= 16384",
+    "pg_trigger": "true",
+    "pg_policy": "true",
+    "pg_rewrite": "oid >= 16384",
+    "pg_event_trigger": "true",
+    "pg_proc": "oid >= 16384",
+    "pg_type": "oid >= 16384",
+    "pg_extension": "true",
+    "pg_namespace": "true",
+    "pg_default_acl": "true",
+    "pg_description": "objoid >= 16384",
+    "pg_statistic": "starelid >= 16384",
+}
+"""The system's tables of objects, rights and statistics, with the rows that are ours. The number of rows and the sum of
+the transactions that wrote them show every change, and are read in a tenth of the time of the rows."""
+
+SHAPE = f"""
 SELECT md5(string_agg(part::text, ',' ORDER BY part::text)) FROM (
-SELECT to_jsonb(c) - '{relfilenode,relpages,reltuples,relallvisible,relallfrozen,relfrozenxid,relminmxid}'::text[]
+SELECT to_jsonb(c) - '{{relfilenode,relpages,reltuples,relallvisible,relallfrozen,relfrozenxid,relminmxid}}'::text[]
     || jsonb_build_object('rows', greatest(c.reltuples, 0)) AS part FROM pg_class c WHERE c.oid >= 16384
-UNION ALL SELECT to_jsonb(a) FROM pg_attribute a WHERE a.attrelid >= 16384
-UNION ALL SELECT to_jsonb(d) FROM pg_attrdef d
-UNION ALL SELECT to_jsonb(i) FROM pg_index i WHERE i.indexrelid >= 16384
-UNION ALL SELECT to_jsonb(o) FROM pg_constraint o WHERE o.oid >= 16384
-UNION ALL SELECT to_jsonb(g) FROM pg_trigger g
-UNION ALL SELECT to_jsonb(p) - 'polqual' FROM pg_policy p
-UNION ALL SELECT to_jsonb(r) - 'ev_action' FROM pg_rewrite r WHERE r.oid >= 16384
-UNION ALL SELECT to_jsonb(e) FROM pg_event_trigger e
-UNION ALL SELECT to_jsonb(f) FROM pg_proc f WHERE f.oid >= 16384
-UNION ALL SELECT to_jsonb(y) FROM pg_type y WHERE y.oid >= 16384
-UNION ALL SELECT to_jsonb(x) FROM pg_extension x
-UNION ALL SELECT to_jsonb(n) FROM pg_namespace n
-UNION ALL SELECT to_jsonb(l) FROM pg_default_acl l
-UNION ALL SELECT to_jsonb(t) FROM pg_description t WHERE t.objoid >= 16384
 UNION ALL SELECT to_jsonb(s) FROM pg_db_role_setting s
     WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
-UNION ALL SELECT to_jsonb(b) - '{oid,datname,datfrozenxid,datminmxid}'::text[] FROM pg_database b
+UNION ALL SELECT to_jsonb(b) - '{{oid,datname,datfrozenxid,datminmxid}}'::text[] FROM pg_database b
     WHERE datname = current_database()
 UNION ALL SELECT to_jsonb(q) FROM pg_sequences q
-UNION ALL SELECT to_jsonb(count(*)) FROM pg_statistic WHERE starelid >= 16384
 UNION ALL SELECT to_jsonb(v.version_num) FROM alembic_version v
+{
+    " ".join(
+        f"UNION ALL SELECT jsonb_build_array('{name}', count(*), sum(xmin::text::bigint)) FROM {name} WHERE {ours}"
+        for name, ours in CATALOGS.items()
+    )
+}
 ) parts
 """
 """All that a database consists of except rows: objects, rights, settings, and what ANALYZE found."""

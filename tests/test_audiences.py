@@ -5,13 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.audiences import could_be_ours, of_microsoft, wrong_with
+from tests.table import table
 
 CLIENT = "22222222-bbbb-4222-8222-222222222222"
 OTHER = "33333333-cccc-4333-8333-333333333333"
 GRAPH = "00000003-0000-0000-c000-000000000000"
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "wrong"),
     [
         ("api://postern", ""),
@@ -41,7 +42,7 @@ def test_the_scope_of_every_audience_is_a_scope_and_its_fix_is_the_audience(audi
     assert wrong_with(f"{audience}/.default")[1] == f"Write {audience}"
 
 
-@pytest.mark.parametrize(
+@table(
     ("found", "ours", "client_id", "could"),
     [
         (CLIENT, [f"api://{CLIENT}"], "", True),

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.table import table
+
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 SECTION = PAGE.split("\n## Ten questions of a newcomer\n")[1]
@@ -16,7 +18,7 @@ def test_there_are_ten_questions():
     assert len(ANSWERS) == 10
 
 
-@pytest.mark.parametrize("question", ANSWERS)
+@table("question", ANSWERS)
 def test_each_answer_is_a_path_that_exists(question: str):
     paths = PATH.findall(ANSWERS[question])
     assert paths
@@ -35,7 +37,7 @@ def sources(path: str) -> str:
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
-@pytest.mark.parametrize("question", ANSWERS)
+@table("question", ANSWERS)
 def test_the_names_beside_a_path_occur_in_its_file(question: str):
     """A part of an answer, up to a comma or semicolon, has the names of one path."""
     missing = []

@@ -3,9 +3,10 @@
 import pytest
 
 from postern.errors import PROBLEMS, Problem, problem
+from tests.table import table
 
 
-@pytest.mark.parametrize("code", PROBLEMS)
+@table("code", PROBLEMS)
 def test_every_row_becomes_a_problem_document(code):
     """A problem of the table shows its row and the request id (RFC 9457)."""
     row = PROBLEMS[code]

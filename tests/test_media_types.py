@@ -3,9 +3,10 @@
 import pytest
 
 from postern.media_types import is_json, is_plain, is_utf8
+from tests.table import table
 
 
-@pytest.mark.parametrize(
+@table(
     ("content_type", "json", "utf8"),
     [
         (b"application/json", True, True),

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.networks import as_mapped, canonical, in_networks
+from tests.table import table
 
 
-@pytest.mark.parametrize(
+@table(
     ("address", "networks", "is_in"),
     [
         ("10.1.2.3", ("10.0.0.0/8",), True),
@@ -71,7 +72,7 @@ def test_a_network_has_one_form(text, network):
     assert canonical(text) == network
 
 
-@pytest.mark.parametrize(
+@table(
     "text",
     [
         "",

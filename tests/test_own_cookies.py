@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.own_cookies import AUTHORIZATION, HOST_ONLY, SESSION, sets_own_cookie, without_own_cookies
+from tests.table import table
 
 OWN = [f"{HOST_ONLY}{SESSION}", f"{HOST_ONLY}{AUTHORIZATION}", f"{SESSION}-8080", f"{AUTHORIZATION}-8080"]
 SECRET = "s3cret-Value_1"
@@ -15,8 +16,8 @@ def others(*fields: str) -> list[str]:
     return [value.decode() for _, value in found]
 
 
-@pytest.mark.parametrize("name", OWN)
-@pytest.mark.parametrize(
+@table("name", OWN)
+@table(
     ("fields", "expected"),
     [
         ("{own}", []),

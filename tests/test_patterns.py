@@ -2,7 +2,6 @@
 takes exponential time, unless something between them shows where each round ends."""
 
 import ast
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from re import _constants as constants  # type: ignore[attr-defined]
@@ -17,8 +16,8 @@ SEVERAL = 8
 """Rounds of a repetition that may have another one in it."""
 
 
-def patterns() -> Iterator[Any]:
-    """Every pattern that is written in the source."""
+def patterns() -> Iterator[tuple[str, str | bytes]]:
+    """The place of every pattern that is written in the source, and the pattern."""
     for file in sorted(APP.rglob("*.py")):
         text = file.read_text("utf-8")
         for node in ast.walk(ast.parse(text)) if "import re" in text else ():
@@ -26,7 +25,7 @@ def patterns() -> Iterator[Any]:
                 called, first = node.func, node.args[0]
                 of_re = isinstance(called.value, ast.Name) and called.value.id == "re" and called.attr in FUNCTIONS
                 if of_re and isinstance(first, ast.Constant) and isinstance(first.value, str | bytes):
-                    yield pytest.param(first.value, id=f"{file.relative_to(APP)}:{node.lineno}")
+                    yield f"{file.relative_to(APP)}:{node.lineno}", first.value
 
 
 def can_be_held(parsed: Any, within: bool = False) -> bool:
@@ -67,7 +66,7 @@ def test_a_repetition_within_a_repetition_is_found(text: str, found: bool) -> No
     assert can_be_held(parser.parse(text)) is found
 
 
-@pytest.mark.parametrize("pattern", list(patterns()))
-def test_no_pattern_repeats_a_repetition(pattern: str | bytes) -> None:
-    re.compile(pattern)
-    assert not can_be_held(parser.parse(pattern))
+def test_no_pattern_repeats_a_repetition() -> None:
+    found = list(patterns())
+    assert len(found) > 150
+    assert [place for place, pattern in found if can_be_held(parser.parse(pattern))] == []

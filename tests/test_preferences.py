@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.preferences import preferences, prefers_async, wait_of
+from tests.table import table
 
 
-@pytest.mark.parametrize(
+@table(
     ("field", "asynchronous", "seconds"),
     [
         (b"", False, 0.0),

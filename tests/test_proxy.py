@@ -1,11 +1,10 @@
 """Which calls out use the proxy."""
 
-import pytest
-
 from postern.proxy import Proxy
+from tests.table import table
 
 
-@pytest.mark.parametrize(
+@table(
     ("direct", "host", "through"),
     [
         ((), "api.example", True),

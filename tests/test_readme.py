@@ -4,13 +4,12 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
-
 from postern.access import anonymous, specific_users, tenant_users
 from postern.authoring.workflow import workflow
 from postern.cli.commands import COMMANDS
 from postern.errors import PROBLEMS
 from postern.settings import settings_table
+from tests.table import table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -88,14 +87,14 @@ def test_the_readme_is_short_enough_to_read():
     assert len(README.splitlines()) < 250
 
 
-@pytest.mark.parametrize("page", PAGES)
+@table("page", PAGES)
 def test_the_files_and_headings_that_a_page_links_to_are_there(page: str):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"", text)
     assert [link for each in links for link in each if link and not is_there(link, ROOT / page)] == []
 
 
-@pytest.mark.parametrize("page", PAGES)
+@table("page", PAGES)
 def test_the_python_of_a_page_is_well_formed(page: str):
     for source in re.findall(
         r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE

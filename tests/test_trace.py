@@ -10,6 +10,7 @@ from postern import Caller, Context, Request
 from postern.ids import new_id
 from postern.trace import LONGEST_STATE, Trace, parse, parse_state, trace_id_of, traceparent
 from tests.runs.contexts import context
+from tests.table import table
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
@@ -32,7 +33,7 @@ def test_a_valid_field_names_a_trace_with_the_flags_that_its_version_knows(field
     assert parse(field) == Trace(TRACE, PARENT, flags)
 
 
-@pytest.mark.parametrize(
+@table(
     "field",
     [
         b"",
@@ -72,7 +73,7 @@ def test_any_field_is_ignored_or_names_a_trace_that_is_passed_on_with_the_same_i
     assert passed_on.parent_id != trace.parent_id
 
 
-@pytest.mark.parametrize(
+@table(
     ("field", "passed_on"),
     [
         ("vendor=1", "vendor=1"),

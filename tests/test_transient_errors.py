@@ -8,6 +8,7 @@ import pytest
 
 from postern import Problem
 from postern.transient_errors import retry_after, worth_retrying
+from tests.table import table
 
 NOW = 1_700_000_000.0
 
@@ -34,7 +35,7 @@ class Hostile(Exception):
         raise RuntimeError
 
 
-@pytest.mark.parametrize(
+@table(
     ("error", "expected"),
     [
         *((answered(status), True) for status in (408, 429, 500, 502, 503, 504, 599)),
@@ -70,7 +71,7 @@ def test_only_transient_errors_are_worth_another_attempt(error, expected):
     assert worth_retrying(error) is expected
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "seconds"),
     [
         ("0", 0),

@@ -24,6 +24,7 @@ from postern.access import (
     tenant_users,
 )
 from postern.access.policy import Open
+from tests.table import table
 
 HOME = "11111111-1111-1111-1111-111111111111"
 AWAY = "22222222-2222-2222-2222-222222222222"
@@ -88,7 +89,7 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("access", "expected"), TABLE, ids=lambda value: repr(value)[:60])
+@table(("access", "expected"), TABLE, ids=lambda value: repr(value)[:60])
 def test_each_mode_admits_exactly_these(access: Any, expected: Any) -> None:
     """Columns: lisa, ada, a guest, an application, another tenant, another audience, an unlisted user."""
     policy = bound(access)
@@ -100,7 +101,7 @@ STRONG = tenant_users(auth_context="strong")
 LISA_ONLY = specific_users("lisa", auth_context="strong")
 
 
-@pytest.mark.parametrize(
+@table(
     ("access", "caller", "contexts", "capabilities", "expected"),
     [
         (STRONG, lisa, {"c1"}, set(), "in"),
@@ -147,7 +148,7 @@ def test_the_advice_says_how_to_meet_the_authentication_context(caller: Any, say
     assert says in caught.value.failed.advice
 
 
-@pytest.mark.parametrize(
+@table(
     ("write", "says"),
     [
         (lambda: loose_users(), "has no names"),
@@ -188,7 +189,7 @@ def test_an_invalid_access_mode_is_a_fault_with_the_reason(write: Any, says: Any
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@table(
     ("access", "tenants", "audiences", "says"),
     [
         (tenant_users(), [], [AUDIENCE], "POSTERN_TENANT_ID"),

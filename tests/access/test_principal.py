@@ -2,11 +2,10 @@
 
 from dataclasses import fields
 
-import pytest
-
 from postern.access import ANYONE, Caller, Principal, StartedBy, principal_of
 from postern.access.principal import BY_THE_PERSON, NOBODY, WHYS
 from postern.connections.grants.reasons import REASONS
+from tests.table import table
 
 TENANT, LISA = "00000000-0000-0000-0000-0000000000aa", "00000000-0000-0000-0000-000000000001"
 PERSON = Caller("user", LISA, TENANT, name="Lisa")
@@ -14,7 +13,7 @@ APPLICATION = Caller("application", LISA, TENANT)
 REQUEST, SAME = StartedBy.REQUEST, StartedBy.SAME_AGAIN
 
 
-@pytest.mark.parametrize(
+@table(
     ("caller", "started_by", "called", "owner", "why"),
     [
         (PERSON, REQUEST, False, f"{TENANT}/{LISA}", ""),
@@ -54,9 +53,9 @@ def test_a_new_way_of_starting_runs_acts_for_nobody_until_it_is_listed():
     assert {each for each in StartedBy if principal_of(PERSON, each, called=False).owner} == BY_THE_PERSON
 
 
-@pytest.mark.parametrize("started_by", list(StartedBy))
-@pytest.mark.parametrize("caller", [PERSON, APPLICATION, ANYONE])
-@pytest.mark.parametrize("called", [False, True])
+@table("started_by", list(StartedBy))
+@table("caller", [PERSON, APPLICATION, ANYONE])
+@table("called", [False, True])
 def test_a_principal_has_an_owner_or_a_reason(caller: Caller, started_by: StartedBy, called: bool):
     found = principal_of(caller, started_by, called=called)
     assert bool(found.owner) != bool(found.why)

@@ -6,6 +6,7 @@ import pytest
 
 import postern
 from postern.access import AccessFault, SenderSignature, Signed, anonymous, bind, github, hmac_header, slack, stripe
+from tests.table import table
 
 loose_hmac: Any = hmac_header  # the tables of mistakes break their types on purpose
 loose_github: Any = github
@@ -29,7 +30,7 @@ def test_authors_import_them_from_postern() -> None:
     assert (postern.github, postern.stripe, postern.slack, postern.hmac_header) == (github, stripe, slack, hmac_header)
 
 
-@pytest.mark.parametrize(
+@table(
     ("write", "says"),
     [
         (lambda: loose_github(""), "never the secret itself"),

@@ -6,6 +6,7 @@ from postern.access import ANYONE, OPEN, Caller, Refused, bind, tenant_users
 from postern.api.access import Standing, is_operator, recognise, standing
 from postern.settings.installation import Installation
 from tests.api.records import ADA, HERE, LISA, OURS, record
+from tests.table import table
 
 THERE = "4bdfc9b5-6862-4464-9df6-b11a2f8afd3e"
 OPS = "0f0f0f0f-0000-4000-8000-000000000001"
@@ -49,7 +50,7 @@ LINES = [[part.strip() for part in line.split("|")] for line in TABLE.strip("\n"
 ROWS = [(line[0], run, what) for line in LINES[1:] for run, what in zip(LINES[0][1:], line[1:], strict=True)]
 
 
-@pytest.mark.parametrize(("who", "run", "what"), ROWS)
+@table(("who", "run", "what"), ROWS)
 def test_who_is_what_to_a_run(who: str, run: str, what: str):
     assert standing(INSTALLATION, RUNS[run], CALLERS[who]) is Standing(what)
 

@@ -39,8 +39,9 @@ from tests.api.records import ADA, HERE, LISA, OURS
 from tests.journal.engines import add
 from tests.journal.recorded import NOON
 from tests.journal.test_reads_of_durable_runs import approval_row, durable_row
+from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 PEOPLE = replace(tenant_users(), apps=False)
 BY_LISA = replace(specific_users(LISA), apps=False)
@@ -293,7 +294,7 @@ ASKED = Approval("1", 1, "n", "w", "", frozenset({ADA}), False, 0.0, None)
 LISTED = replace(specific_users(LISA), apps=False)
 
 
-@pytest.mark.parametrize(
+@table(
     ("access", "caller", "what", "error"),
     [
         (LISTED, PERSON, Standing.NONE, None),

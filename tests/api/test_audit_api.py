@@ -16,7 +16,7 @@ from tests.api.installations import RunApi, open_run_api
 from tests.api.records import ADA, LISA
 from tests.journal.recorded import NOON
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 NODE = id_at(NOON)
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from sqlalchemy import insert
 
 from postern.access import ANYONE, Caller, StartedBy
@@ -17,6 +16,7 @@ from postern.journal.schema import runs
 from tests.api.records import ADA, HERE, LISA, record
 from tests.databases import put_sqlite
 from tests.journal.recorded import id_number, run_row
+from tests.table import table
 
 ELSEWHERE = "00000000-0000-0000-0000-0000000000ee"
 BY_LISA = {"caller_kind": "user", "tenant_id": HERE, "object_id": LISA}
@@ -28,7 +28,7 @@ BY_ADA = replace(AGAIN, object_id=ADA)
 DEEP = '[["x-a", "1"], ["Postern-Depth", "1"]]'
 
 
-@pytest.mark.parametrize(
+@table(
     ("caller", "edit", "lineage", "how"),
     [
         (PERSON, {}, [FIRST], SAME),

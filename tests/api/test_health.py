@@ -17,6 +17,7 @@ from postern.http_client import AsyncClient, http_client
 from postern.local_tenant import LocalTenant
 from postern.settings import load_settings
 from tests.pipeline.pipelines import settings_for
+from tests.table import table
 
 pytestmark = pytest.mark.anyio
 
@@ -44,10 +45,10 @@ async def ask(readiness: Readiness) -> tuple[int, dict[str, Any]]:
     return answer.status_code, json.loads(bytes(answer.body))
 
 
-@pytest.mark.parametrize("keys", [True, False])
-@pytest.mark.parametrize("journal", [True, False])
-@pytest.mark.parametrize("catalog", [True, False])
-@pytest.mark.parametrize("stopping", [True, False])
+@table("keys", [True, False])
+@table("journal", [True, False])
+@table("catalog", [True, False])
+@table("stopping", [True, False])
 async def test_it_is_ready_when_all_works_and_it_is_not_stopping(keys, journal, catalog, stopping):
     works = {"signing_keys": keys, "journal": journal, "catalog": catalog}
     switches = {name: Switch() for name in works}

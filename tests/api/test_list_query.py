@@ -12,6 +12,7 @@ from postern.journal.reading.filters import ANONYMOUS, RefusalFilter, RunFilter
 from postern.journal.run import State
 from tests.api.records import ADA, HERE
 from tests.journal.recorded import NOON, id_number
+from tests.table import table
 
 
 def errors(query: bytes) -> dict[str, str]:
@@ -21,7 +22,7 @@ def errors(query: bytes) -> dict[str, str]:
     return {each["where"]: each["message"] for each in caught.value.members["errors"]}
 
 
-@pytest.mark.parametrize(
+@table(
     ("query", "filters"),
     [
         (b"", RunFilter()),
@@ -45,7 +46,7 @@ def test_a_page_may_be_of_another_size_and_begin_at_a_cursor():
     assert filters == PageQuery(RunFilter(owner=(HERE, ADA)), cursor, 200)
 
 
-@pytest.mark.parametrize(
+@table(
     ("query", "where"),
     [
         (b"state=Unheard-of", "state"),

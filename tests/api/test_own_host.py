@@ -3,6 +3,7 @@
 import pytest
 
 from postern.api.own_host import MISDIRECTED, OwnHost
+from tests.table import table
 
 URL = "https://Flows.example:8443/p"
 NAVIGATES = {b"sec-fetch-mode": b"navigate", b"sec-fetch-site": b"none"}
@@ -35,17 +36,17 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("headers", [{}, ORIGIN, FETCHES, NAVIGATES, HTML])
-@pytest.mark.parametrize("path", ["/triggers/hello", "/docs", "/runs"])
-@pytest.mark.parametrize("always", [True, False])
-@pytest.mark.parametrize("host", OWN)
+@table("headers", [{}, ORIGIN, FETCHES, NAVIGATES, HTML])
+@table("path", ["/triggers/hello", "/docs", "/runs"])
+@table("always", [True, False])
+@table("host", OWN)
 def test_own_names_are_answered(host, always, path, headers):
     assert elsewhere(host, headers, path, always=always) is None
 
 
-@pytest.mark.parametrize("headers", [{}, ORIGIN, FETCHES])
-@pytest.mark.parametrize("path", ["/triggers/hello", "/docs", "/docs/docs.js", "/healthz", "/nothing"])
-@pytest.mark.parametrize("host", [*OTHERS, None])
+@table("headers", [{}, ORIGIN, FETCHES])
+@table("path", ["/triggers/hello", "/docs", "/docs/docs.js", "/healthz", "/nothing"])
+@table("host", [*OTHERS, None])
 def test_the_laptop_answers_no_other_name_and_a_server_none_to_a_page(host, path, headers):
     assert elsewhere(host, headers, path, always=True) == MISDIRECTED
     assert elsewhere(host, headers, path) == (MISDIRECTED if headers else None)
@@ -57,10 +58,10 @@ def test_without_a_name_of_its_own_the_laptop_answers_loopback_only(url):
     assert {elsewhere(host, {}, always=True, url=url) for host in OTHERS} == {MISDIRECTED}
 
 
-@pytest.mark.parametrize("always", [True, False])
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("headers", [NAVIGATES, HTML])
-@pytest.mark.parametrize("path", ["/docs", "/console", "/console/runs/1", "/connect", "/connect/x%2Fy"])
+@table("always", [True, False])
+@table("method", ["GET", "HEAD"])
+@table("headers", [NAVIGATES, HTML])
+@table("path", ["/docs", "/console", "/console/runs/1", "/connect", "/connect/x%2Fy"])
 def test_a_browser_that_opens_a_page_is_sent_to_the_public_url(path, headers, method, always):
     assert elsewhere("evil.example", headers, path, method, always=always) == URL + path
 

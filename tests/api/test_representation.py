@@ -10,6 +10,7 @@ from postern.journal.body_form import Form
 from postern.journal.run import Attempt, State, Step
 from tests.api.records import ADA, record
 from tests.journal.recorded import NOON, id_number
+from tests.table import table
 
 
 def shown(*, private: bool = False, **fields: Any) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def test_what_is_not_there_yet_is_null():
     assert {name: document[name] for name in absent} == dict.fromkeys(absent)
 
 
-@pytest.mark.parametrize(
+@table(
     ("form", "text", "value", "note"),
     [
         (Form.JSON, '{"a": [1, 2.50]}', {"a": [1, 2.5]}, None),

@@ -18,6 +18,7 @@ from postern.journal.run import State
 from postern.triggers.large_bodies import LARGE, LargeBodies
 from postern.triggers.one_origin import SANDBOX
 from tests.api.records import ADA, HERE, OURS, record
+from tests.table import table
 
 
 @workflow(access=anonymous())
@@ -85,7 +86,7 @@ def test_a_reply_that_was_not_kept_whole_is_not_given(fields: dict[str, Any]):
     assert refusal_of(reply_again, record(**fields))[0] == "reply-not-kept"
 
 
-@pytest.mark.parametrize(
+@table(
     ("fields", "of", "why"),
     [
         ({"state": State.RUNNING}, hello, "has not ended"),
@@ -100,7 +101,7 @@ def test_a_reply_that_was_not_kept_whole_is_not_given(fields: dict[str, Any]):
         ({"request_headers": '[["host", "a"], ["authorization", null]]'}, hello, "credentials, or too long"),
     ],
 )
-@pytest.mark.parametrize("what", [Standing.OPERATOR, Standing.OWNER, Standing.BEARER])
+@table("what", [Standing.OPERATOR, Standing.OWNER, Standing.BEARER])
 def test_a_run_that_cannot_be_started_again_says_why(fields: dict[str, Any], of: Any, why: str, what: Standing):
     found = trigger(of) if of is not None else None
     code, detail = refusal_of(check_resubmit, record(**fields), found, what, ANYONE)

@@ -10,6 +10,7 @@ from postern.api.result_wait import ResultWait
 from postern.api.results import LATER, SOON, retry_after, until_gone
 from postern.journal.durable_runs import Phase
 from postern.journal.reading.records import DurableState
+from tests.table import table
 
 pytestmark = pytest.mark.anyio
 
@@ -80,7 +81,7 @@ async def test_a_request_does_not_wait_longer_than_it_wants_or_if_too_many_do() 
     assert (waits._waiting, waits._shares.taken) == ({}, 0), "a client that leaves stops waiting"
 
 
-@pytest.mark.parametrize(
+@table(
     ("phase", "wakes_at", "seconds"),
     [
         (None, None, SOON),

@@ -10,7 +10,7 @@ from postern.local_tenant import LocalTenant
 from tests.api.installations import RUNNING, RunApi, open_run_api
 from tests.api.records import ADA, LISA
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 PATH = "/revocations"
 OPERATOR = "listed operator"
 BY_PERSON = {"subject": ADA, "kind": "caller"}

@@ -16,7 +16,7 @@ from tests.api.installations import ADAS_RUN, ANONYMOUS_RUN, LISAS_RUN, RUNNING,
 from tests.api.records import ADA, LISA
 from tests.journal.recorded import NOON, id_number
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from tests.api.installations import (
 from tests.journal.engines import add
 from tests.journal.test_reads_of_durable_runs import durable_row
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 WORKFLOWS = """
 from postern import anonymous, specific_users, tenant_users, workflow

@@ -15,6 +15,8 @@ from postern.local_tenant import LocalTenant
 from tests.api.installations import ADAS_RUN, ANONYMOUS_RUN, LISAS_RUN, UNKNOWN, RunApi, open_run_api
 from tests.journal.recorded import NOON, id_number, put, run_row
 
+pytestmark = pytest.mark.slow
+
 ELSEWHERE = f"https://other.example/runs/{id_number(70)}"
 
 

@@ -13,7 +13,7 @@ from tests.api.installations import ADAS_RUN, ANONYMOUS_RUN, LISAS_RUN, RUNNING,
 from tests.api.records import ADA, LISA
 from tests.journal.recorded import id_number
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 NEW = id_number(50)
 ACTOR = {"kind": "user", "object_id": ADA, "client_id": "c", "name": "Ada"}
 

@@ -28,6 +28,9 @@ from postern.authoring.colliding_keys import MOST_ALIKE, Colliding
 from postern.authoring.first_mistakes import MOST_ELEMENTS, MOST_MISTAKES, mistakes_in
 from postern.authoring.schema_kinds import ARRAYS, MAPS, NO_SCHEMAS
 from postern.authoring.validators import Validator, validators_of
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 VALIDATED = [0]
 PRIME = 2**61 - 1
@@ -137,7 +140,7 @@ def test_a_value_is_valid_and_its_few_mistakes_are_the_same_as_by_pydantic(kind:
         assert of_ours == mistakes
 
 
-@pytest.mark.parametrize(
+@table(
     ("kind", "wrong"),
     [
         (list[Counted], b'["x"' + b',"x"' * 9999 + b"]"),
@@ -196,7 +199,7 @@ def as_keys(values: list[int]) -> dict[str, int]:
     return {str(value): 1 for value in values}
 
 
-@pytest.mark.parametrize(
+@table(
     ("kind", "made"),
     [
         (set[int], list),
@@ -221,7 +224,7 @@ def test_keys_that_share_a_hash_are_rejected_and_as_many_others_are_not(
     validator.validate_json(json.dumps(made(numbers(MOST_ALIKE, PRIME))).encode())
 
 
-@pytest.mark.parametrize("name", sorted(NO_SCHEMAS | {"type", "fields", "choices", "schema"}))
+@table("name", sorted(NO_SCHEMAS | {"type", "fields", "choices", "schema"}))
 def test_a_field_with_any_name_is_bounded(name: str) -> None:
     """Such names mean something else in pydantic's own schemas."""
     keyed: Any = create_model("Keyed", field=(set[int], Field(alias=name)))

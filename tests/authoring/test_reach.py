@@ -8,6 +8,7 @@ from postern import anonymous, tenant_users
 from postern.access import SenderSignature
 from postern.authoring.reach import networks_of, origins_of
 from postern.authoring.signature import WorkflowFault
+from tests.table import table
 
 HOOK = anonymous(signed_by=SenderSignature("github", ("hook",), "X-Hub-Signature-256"))
 
@@ -26,7 +27,7 @@ def test_the_networks_of_a_workflow(networks, found):
     assert networks_of(networks) == found
 
 
-@pytest.mark.parametrize(
+@table(
     ("networks", "says"),
     [
         ("10.0.0.0/8", 'write networks=["10.0.0.0/8"]'),
@@ -45,7 +46,7 @@ def test_networks_that_are_none_are_a_fault(networks, says):
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@table(
     "origin",
     [
         "https://app.example",
@@ -63,7 +64,7 @@ def test_an_origin_as_browsers_write_it(origin):
     assert origins_of([origin], tenant_users(), ()) == (origin,)
 
 
-@pytest.mark.parametrize(
+@table(
     ("origin", "says"),
     [
         ("https://app.example/", "is not an origin"),
@@ -93,7 +94,7 @@ def test_an_origin_that_no_browser_sends_or_that_others_can_change_is_a_fault(or
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@table(
     ("origins", "access", "networks", "says"),
     [
         ("https://app.example", anonymous(), (), "takes a list"),

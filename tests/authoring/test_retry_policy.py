@@ -3,6 +3,7 @@
 import pytest
 
 from postern.authoring.retry_policy import DEFAULT_RETRY, Retry, RetryFault
+from tests.table import table
 
 
 def test_the_defaults_are_those_that_users_of_logic_apps_know():
@@ -23,7 +24,7 @@ def test_the_longest_wait_doubles_with_each_retry_within_the_bounds():
     assert Retry(interval=0, minimum=0).window(3) == (0, 0)
 
 
-@pytest.mark.parametrize(
+@table(
     ("options", "named"),
     [
         ({"count": -1}, "count=-1"),

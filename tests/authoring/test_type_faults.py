@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from postern import Context, workflow
 from postern.authoring.signature import WorkflowFault
 from postern.authoring.type_faults import fault_of
+from tests.table import table
 
 CALLS = [0]
 
@@ -149,7 +150,7 @@ def test_a_union_that_is_no_fault_validates_each_value_a_few_times(kind: Any, va
     assert walked(kind, value(8)) <= 2 * max(walked(kind, value(2)), 1)
 
 
-@pytest.mark.parametrize("kind", [Holder, Sets, Queued, Mapped, Named, Ordered, dict[str, And], tuple[int, Or]])
+@table("kind", [Holder, Sets, Queued, Mapped, Named, Ordered, dict[str, And], tuple[int, Or]])
 def test_a_union_that_reaches_itself_is_found_in_every_kind_of_type(kind: Any) -> None:
     assert "discriminator" in fault_of(TypeAdapter(kind).core_schema)
 

@@ -13,6 +13,7 @@ from postern.authoring.context import Services
 from postern.authoring.request import Request
 from postern.authoring.signature import WorkflowFault
 from postern.authoring.uses import LONGEST_NAME, NotDeclared, limited
+from tests.table import table
 
 
 class Names(StrEnum):
@@ -51,7 +52,7 @@ def tried(ctx: Context, name: str) -> tuple[bool, bool]:
     return found[0], found[1]
 
 
-@pytest.mark.parametrize(
+@table(
     ("connections", "secrets", "name", "expected"),
     [
         (None, None, "graph", (True, True)),
@@ -91,8 +92,8 @@ def test_names_are_kept_once_in_their_order_as_plain_strings():
     assert (bare.connections, bare.secrets) == (None, None)
 
 
-@pytest.mark.parametrize("option", ["connections", "secrets"])
-@pytest.mark.parametrize("value", ["graph", 1, True, [1], [None], [""], [b"graph"], ["a\nb"], ["\ud800"], ["a" * 128]])
+@table("option", ["connections", "secrets"])
+@table("value", ["graph", 1, True, [1], [None], [""], [b"graph"], ["a\nb"], ["\ud800"], ["a" * 128]])
 def test_what_is_no_list_of_names_does_not_load(option: str, value: Any):
     with pytest.raises(WorkflowFault, match=f"^{option}="):
         workflow(**{option: value})(lambda_of())

@@ -13,6 +13,7 @@ from postern.authoring.reply import Reply
 from postern.authoring.request import Request
 from postern.authoring.signature import WorkflowFault
 from postern.authoring.workflow import Workflow, workflow
+from tests.table import table
 
 
 class Order(BaseModel):
@@ -144,7 +145,7 @@ async def generating_async(ctx: Context) -> Any:
     yield 1
 
 
-@pytest.mark.parametrize(
+@table(
     ("make", "says"),
     [
         (lambda: loosely(durable=True, stateless=True), "exclude each other"),
@@ -217,7 +218,7 @@ def test_a_reply_has_a_status_of_2xx_4xx_or_5xx(status: Any) -> None:
     assert Reply(status, {"id": 7}, {"Location": "/x", "X-Empty": ""}).status == status
 
 
-@pytest.mark.parametrize(
+@table(
     ("status", "headers"),
     [
         (100, {}),

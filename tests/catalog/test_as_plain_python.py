@@ -11,7 +11,7 @@ import pytest
 from postern.catalog.context_changes import apply
 from tests.catalog.test_catalog import HEAD, Folder
 
-pytestmark = pytest.mark.usefixtures("own_modules")
+pytestmark = [pytest.mark.usefixtures("own_modules"), pytest.mark.slow]
 
 MONEY = """
 import decimal, threading

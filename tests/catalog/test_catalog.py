@@ -16,7 +16,7 @@ from postern.access.policy import Open
 from postern.catalog import Catalog, Fault, Snapshot
 from tests.examples import example_count
 
-pytestmark = pytest.mark.usefixtures("own_modules")
+pytestmark = [pytest.mark.usefixtures("own_modules"), pytest.mark.slow]
 
 HEAD = "from postern import Context, workflow, anonymous, specific_users\n"
 

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from postern.catalog import Catalog
 from postern.catalog.uses import MOST, Names, Uses, seen_in
 from tests.catalog.test_catalog import bind
+from tests.table import table
 
 HEAD = "from postern import Context, workflow\n"
 
 
-@pytest.mark.parametrize(
+@table(
     ("source", "connections", "secrets"),
     [
         ("", "", ""),

@@ -14,6 +14,8 @@ from postern.local_tenant import LocalTenant
 from tests.cli.conftest import Postern
 from tests.databases import put_sqlite
 
+pytestmark = pytest.mark.slow
+
 DAY = 86400
 ALL = 'anonymous = ["hello", "register-visitor"]'
 

@@ -10,6 +10,8 @@ from tests.cli.conftest import Postern
 from tests.cli.keeper import Keeper, approval
 from tests.cli.test_runs import HOSTILE
 
+pytestmark = pytest.mark.slow
+
 RUN = new_id()
 
 

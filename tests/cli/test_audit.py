@@ -23,6 +23,8 @@ from tests.cli.keeper import Keeper
 from tests.cli.recorded import closing_engine
 from tests.security.audit.logs import a_key, write_log
 
+pytestmark = pytest.mark.slow
+
 
 def event_record(**members: Any) -> dict[str, Any]:
     fields = {"caller_kind": "user", "object_id": "o", "tenant_id": "t", "client_id": "c", "name": "Ada", "run": "r-1"}

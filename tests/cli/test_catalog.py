@@ -12,6 +12,8 @@ from postern.settings import SettingsFault
 from tests.cli.conftest import Postern
 from tests.process.commands import command
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = [
     "book-desk",
     "book-room",

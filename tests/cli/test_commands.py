@@ -8,6 +8,9 @@ from postern.cli.commands import COMMANDS as COMMANDS_BY_MODULE
 from postern.cli.commands import loaded
 from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 COMMANDS = [
     *("access", "approvals", "audit", "call", "check", "connections", "database", "dev", "doctor", "explain", "export"),
@@ -31,7 +34,7 @@ def test_these_are_the_commands(postern: Postern):
     assert [name for name in COMMANDS if f" {name} " not in found.stdout] == []
 
 
-@pytest.mark.parametrize(
+@table(
     "names",
     [[name] for name in COMMANDS]
     + [["runs", name] for name in OF_RUNS]
@@ -67,7 +70,7 @@ def test_every_command_and_option_says_what_it_is_for(postern: Postern, names: l
     assert postern(*names, "--help").exit_code == postern(*names, "-h").exit_code == 0
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@table("name", COMMANDS)
 def test_the_table_of_commands_says_what_their_help_says(name: str):
     """The table is there so that --help loads no command."""
     paragraph = str(loaded(name).help).split("\n\n")[0]

@@ -11,6 +11,8 @@ from postern.local_tenant.directory import PEOPLE
 from tests.cli.conftest import Postern
 from tests.openapi.lint import breaches
 
+pytestmark = pytest.mark.slow
+
 TENANT = "11111111-2222-4333-8444-555555555555"
 CLIENT = "22222222-3333-4444-8555-666666666666"
 OWN_CLIENT = "33333333-4444-4555-8666-777777777777"

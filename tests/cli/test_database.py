@@ -28,6 +28,8 @@ from tests.journal.grant_rows import grant, put
 from tests.releases import RUN, make_newer, old_database
 from tests.tools import postgres_tools
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_contents_are_shown(postern: Postern, url: str):
     live(url, this_process())

@@ -3,8 +3,12 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
+
+pytestmark = pytest.mark.slow
 
 
 def test_settings_that_cannot_be_used_are_said_and_nothing_else_is_checked(postern: Postern):

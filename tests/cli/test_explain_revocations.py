@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from postern.journal import revocations as table
 from postern.journal.revocations import Kind, Revocation, Rule
 from postern.local_tenant import LocalTenant
 from tests.cli.conftest import Postern
 from tests.cli.recorded import closing_engine
+
+pytestmark = pytest.mark.slow
 
 LATER = 4_000_000_000.0
 """A time that no test lives to see."""

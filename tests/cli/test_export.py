@@ -10,6 +10,8 @@ from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 from tests.openapi.catalogs import HIDDEN, HIDING
 
+pytestmark = pytest.mark.slow
+
 PAIR = """from pydantic import BaseModel, Field
 from postern import anonymous, workflow
 

@@ -8,6 +8,8 @@ from tests.cli.conftest import Postern
 from tests.cli.keeper import Keeper, finding_record
 from tests.cli.test_runs import HOSTILE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def beside(postern: Postern, keeper: Keeper) -> Postern:

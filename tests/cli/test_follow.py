@@ -10,6 +10,8 @@ from tests.cli.conftest import Postern
 from tests.cli.keeper import Keeper, run_record
 from tests.cli.test_runs import ids
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def follow(postern: Postern, keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> Postern:

@@ -12,6 +12,8 @@ from tests.cli.keeper import Keeper, refusal_record
 from tests.cli.test_runs import HOSTILE, ids
 from tests.cli.test_token_and_explain import marked
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def beside(postern: Postern, keeper: Keeper) -> Postern:

@@ -11,6 +11,8 @@ from tests.cli.conftest import Postern
 from tests.cli.recorded import closing_engine
 from tests.releases import old_database
 
+pytestmark = pytest.mark.slow
+
 NOW = 1_700_000_000.0
 
 

@@ -13,6 +13,9 @@ from postern.ids import new_id
 from tests.cli.conftest import Postern
 from tests.cli.keeper import Keeper, run_record
 from tests.cli.test_catalog import REAL
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 HOSTILE = "\x1b[2J[red]:smile: \u202e\x9b1m\r\nnext"
 ADA = "ed1bf663-4183-4555-b113-3ed7e5cc901b"
@@ -254,17 +257,15 @@ def test_an_unknown_run_and_another_callers_run_are_an_error(runs: Postern, keep
         assert "404: There is no such run, or it is not yours" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["show", "cancel", "resubmit", "follow"])
-@pytest.mark.parametrize("given", ["x", "..", "../refusals", "", "é", "0" * 36])
+@table("command", ["show", "cancel", "resubmit", "follow"])
+@table("given", ["x", "..", "../refusals", "", "é", "0" * 36])
 def test_an_invalid_id_is_not_requested(runs: Postern, keeper: Keeper, command: str, given: str):
     result = runs(command, given)
     assert (result.exit_code, "is not a run id" in result.stderr, keeper.requests) == (2, True, [])
 
 
-@pytest.mark.parametrize(
-    "given", ["yesterday", "15", "15x", "-2h", "2026-13-01", "", "9" * 9 + "w", "0001-01-01T00:00+14"]
-)
-@pytest.mark.parametrize("option", ["--since", "--until"])
+@table("given", ["yesterday", "15", "15x", "-2h", "2026-13-01", "", "9" * 9 + "w", "0001-01-01T00:00+14"])
+@table("option", ["--since", "--until"])
 def test_an_invalid_time_is_an_error(runs: Postern, keeper: Keeper, option: str, given: str):
     result = runs("list", f"{option}={given}")
     assert (result.exit_code, keeper.requests) == (2, [])

@@ -13,6 +13,8 @@ from postern.local_tenant import LocalTenant
 from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def tenant(folder: Path) -> LocalTenant:

@@ -11,6 +11,7 @@ from postern.connections.entry_client import EntryClient
 from postern.connections.entry_transport import EntryTransport
 from postern.connections.faults import ConnectionFault
 from postern.http_client import URL, AsyncBaseTransport, Request, Response
+from tests.table import table
 
 BASE = "https://crm.example/v1"
 
@@ -42,7 +43,7 @@ def allowed(url: str, *, base: str = BASE, exact: bool = False, method: str = "G
     return True
 
 
-@pytest.mark.parametrize(
+@table(
     "url",
     [
         "",
@@ -68,7 +69,7 @@ def test_what_is_at_or_below_the_base_is_allowed(url: str):
     assert allowed(url)
 
 
-@pytest.mark.parametrize(
+@table(
     "url",
     [
         "https://elsewhere.example/v1/users",

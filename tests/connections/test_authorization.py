@@ -35,8 +35,9 @@ from postern.identity import tenant as tenant_of
 from postern.local_tenant import LocalTenant, serve
 from tests.connections.token_server import Answered, TokenServer, raw, reply, token_server
 from tests.identity.minting import bearer
+from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ENDPOINT = "https://login.example/authorize"
 TOKEN_URL = "https://login.example/token"
@@ -171,7 +172,7 @@ def test_all_tokens_of_an_answer_are_read():
     assert answered(**good, id_token=["i"], refresh_token=None, scope=1) == Exchanged("a", 3599)
 
 
-@pytest.mark.parametrize(
+@table(
     ("status", "members", "code", "aadsts"),
     [
         (400, {"error": "invalid_grant", "error_description": "AADSTS54005: told"}, "invalid_grant", (54005,)),

@@ -34,7 +34,7 @@ from tests.connections.counterparts import (
 )
 from tests.runs.records import Records
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 KEY = {"key_vault": "crm-key"}
 

@@ -15,7 +15,7 @@ from postern.connections.faults import ConnectionFault
 from postern.http_client import AsyncBaseTransport
 from tests.connections.counterparts import always, client_of, listening, shared_pool
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 TEXT = b'{"orders": [1, 2, 3]}'
 

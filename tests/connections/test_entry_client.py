@@ -9,7 +9,7 @@ from postern.connections import ConnectionFault, Connections
 from postern.local_tenant import LocalTenant
 from postern.settings import Settings, load_settings
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 GRAPH = "https://graph.microsoft.com/.default"
 

@@ -29,7 +29,7 @@ from tests.connections.counterparts import (
     shared_pool,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from postern.settings import load_settings
 from postern.version import own_version
 from tests.connections.counterparts import Counterpart, Received, Waits, always, in_turn, listening, reply
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 KEY = {"key_vault": "crm-key"}
 TOKEN = to_json({"access_token": "T1", "token_type": "Bearer", "expires_in": 3600})

@@ -35,7 +35,7 @@ from postern.settings import EntraAuth, SecretReference, Settings, load_settings
 from tests.connections.counterparts import Waits, always, listening
 from tests.connections.token_server import Kept
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ID = "aaaaaaaa-0000-4000-8000-000000000001"
 

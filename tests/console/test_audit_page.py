@@ -16,8 +16,9 @@ from postern.journal.reading.audit import AuditRecord
 from postern.local_tenant import LocalTenant
 from tests.console.operator_pages import Pages, open_pages
 from tests.journal.recorded import NOON, id_number
+from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 XSS = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 ADA = "ed1bf663-4183-4555-b113-3ed7e5cc901b"
@@ -98,7 +99,7 @@ def record(kind: str, fields: dict[str, Any], workflow: str = "") -> AuditRecord
     return AuditRecord(NODE, 1, NOON, kind, "", workflow, fields, "hash")
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@table("kind", list(Kind))
 def test_each_kind_of_event_has_words(kind: Kind):
     fields, expected = EXAMPLES[kind]
     assert set(fields) <= set(FIELDS[kind])
@@ -108,10 +109,8 @@ def test_each_kind_of_event_has_words(kind: Kind):
     assert expected
 
 
-@pytest.mark.parametrize(
-    "fields", [{}, {"count": "x", "access": 7, "deleted": 3, "workflows": 3, "client_addresses": 4}]
-)
-@pytest.mark.parametrize("kind", [*Kind, "a-kind-of-a-newer-release"])
+@table("fields", [{}, {"count": "x", "access": 7, "deleted": 3, "workflows": 3, "client_addresses": 4}])
+@table("kind", [*Kind, "a-kind-of-a-newer-release"])
 def test_fields_of_another_release_are_shown_as_they_are(kind: str, fields: dict[str, Any]):
     row = audit_row(record(kind, fields))
     assert row.label

@@ -14,6 +14,9 @@ from postern.console.axis import CUT, FREE, Axis, elapsed
 from postern.console.charts import MOST_SHOWN, activity, backdrop, lane, lane_words, nice, ruler, spread, sprite, state
 from postern.journal.reading.activity import Minute
 from postern.journal.run import Attempt, State
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 NOON = 1_767_268_800.0
 
@@ -82,7 +85,7 @@ def test_the_ticks_of_an_axis_are_few_in_order_and_apart(points: list[float]):
     assert all(0 <= x < 0.96 for x in found)
 
 
-@pytest.mark.parametrize(
+@table(
     ("points", "cut"),
     [
         ([0, 1, 2, 3], []),
@@ -247,7 +250,7 @@ def test_text_from_records_is_escaped():
     assert "<script" not in activity([Minute(NOON, 1)], lambda _: evil)
 
 
-@pytest.mark.parametrize("first", range(15))
+@table("first", range(15))
 def test_no_time_of_the_day_is_written_beyond_the_end_of_a_plot(first: int):
     hour = [Minute(NOON + 60 * (first + number), 1, 0, 0.1, 0.2, False) for number in range(60)]
     for picture in (activity(hour, lambda _: "/"), spread(hour)):

@@ -23,8 +23,8 @@ async def closed(local_tenant: LocalTenant, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 async def at(closed: Installation) -> Installation:
-    for table in ("grants", "invitations"):
-        closed.console.execute(f"DELETE FROM {table}")
+    for emptied in ("grants", "invitations"):
+        closed.console.execute(f"DELETE FROM {emptied}")
     return closed
 
 

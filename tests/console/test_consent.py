@@ -38,8 +38,8 @@ async def shared_installation(
 @pytest.fixture
 async def at(shared_installation: Installation) -> Installation:
     """The installation, as if nobody had connected anything."""
-    for table in ("grants", "invitations", "authorizations", "refusals"):
-        shared_installation.console.execute(f"DELETE FROM {table}")
+    for emptied in ("grants", "invitations", "authorizations", "refusals"):
+        shared_installation.console.execute(f"DELETE FROM {emptied}")
     shared_installation.provider.rules = Rules()
     shared_installation.provider.answers.clear()
     return shared_installation

@@ -15,6 +15,7 @@ from postern.journal.invitations import KEPT_FOR
 from postern.local_tenant import LocalTenant
 from tests.console.consents import Installation, installation, onward
 from tests.console.consoles import Browser
+from tests.table import table
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 PEOPLE = "/console/connections/connections.tickets/people"
@@ -29,8 +30,8 @@ async def at(local_tenant: LocalTenant, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 async def ada(at: Installation) -> Browser:
-    for table in ("grants", "invitations", "authorizations"):
-        at.console.execute(f"DELETE FROM {table}")
+    for emptied in ("grants", "invitations", "authorizations"):
+        at.console.execute(f"DELETE FROM {emptied}")
     return await at.console.signed_in("ada")
 
 
@@ -182,7 +183,7 @@ async def test_the_list_of_owners_goes_on_after_an_owner_and_nothing_else(at: In
         assert (await ada.get(f"{PEOPLE}?after={after}")).status_code == status, after
 
 
-@pytest.mark.parametrize(
+@table(
     ("name", "secret", "leads"),
     [
         ("tickets", "s" * 43, True),

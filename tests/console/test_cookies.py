@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.console.cookies import cookies_at, secret_in
+from tests.table import table
 
 SECRET, OTHER = "A" * 43, "Q" * 43
 """They have the form of secrets, and are the same in each process: ids of tests have them."""
@@ -34,7 +35,7 @@ def test_over_https_a_cookie_is_bound_to_the_host_and_on_loopback_its_name_has_t
     )
 
 
-@pytest.mark.parametrize(
+@table(
     ("sent", "found"),
     [
         ([f"{NAME}={SECRET}"], SECRET),

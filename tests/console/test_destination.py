@@ -2,14 +2,14 @@
 
 from urllib.parse import urljoin, urlsplit
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.console.destination import HOME, LONGEST, destination
+from tests.table import table
 
 
-@pytest.mark.parametrize(
+@table(
     "to",
     [
         "/console",
@@ -28,7 +28,7 @@ def test_a_page_for_people_is_reached(to: str):
     assert destination(to) == to
 
 
-@pytest.mark.parametrize(
+@table(
     "to",
     [
         "",

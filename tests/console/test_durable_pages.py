@@ -18,7 +18,7 @@ from tests.databases import put_sqlite
 from tests.journal.recorded import NOON, id_number, run_row
 from tests.journal.test_reads_of_durable_runs import MIA, approval_row, durable_row, signal_row
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 RUN = id_number(1)
 PATH = f"/console/runs/{RUN}"

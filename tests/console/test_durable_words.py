@@ -12,6 +12,7 @@ from postern.journal.reading.records import DurableState
 from postern.journal.run import State
 from tests.api.records import record
 from tests.journal.recorded import NOON, id_number
+from tests.table import table
 
 OVERRIDE = "\N{RIGHT-TO-LEFT OVERRIDE}"
 
@@ -20,7 +21,7 @@ def state(phase: Phase, reason: str = "", name: str = "", until: float | None = 
     return DurableState(phase, reason or None, name or None, until, attempt, 0)
 
 
-@pytest.mark.parametrize(
+@table(
     ("of", "said", "goes_on"),
     [
         (state(Phase.READY, attempt=0), "Waiting for its turn", "as soon as a server process has a free place"),

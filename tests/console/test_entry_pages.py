@@ -20,6 +20,9 @@ from postern.local_tenant import LocalTenant
 from postern.settings import ApiKeyAuth, Auth, BasicAuth, EntraAuth, NoAuth, OAuth2Auth
 from postern.settings.references import secret_references
 from tests.console.operator_pages import Pages, open_pages
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 NOW = 2_000_000_000.0
 CLIENT = "00000000-0000-0000-0000-000000000007"
@@ -83,7 +86,7 @@ WORDS: list[tuple[type[Any], dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "fields", "words"), WORDS)
+@table(("kind", "fields", "words"), WORDS)
 def test_how_an_entry_signs_in_is_said_in_words(kind: type[Auth], fields: dict[str, Any], words: str):
     assert sign_in_words(kind(**fields)) == words
 

@@ -24,6 +24,8 @@ from postern.triggers.challenge import UNSIGNED
 from tests.console.operator_pages import Pages, open_pages
 from tests.journal.recorded import TENANT
 
+pytestmark = pytest.mark.slow
+
 LISA = "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"
 NARROW = bind(
     tenant_users(scopes=["A"], roles=["B"], clients=[LISA], apps=False, guests=False),

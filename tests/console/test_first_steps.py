@@ -3,12 +3,11 @@
 import runpy
 from typing import Any
 
-import pytest
-
 from postern import Context, anonymous, workflow
 from postern.console.first_steps import ANONYMOUS, GUARDED, first_steps
 from tests.console.first_workflows import guarded_hello, hello, triggers, whoami
 from tests.shipped import ROOT
+from tests.table import table
 
 
 @workflow(access=anonymous(), name="hello")
@@ -41,7 +40,7 @@ async def open_whoami(ctx: Context) -> str:
     return "who"
 
 
-@pytest.mark.parametrize(
+@table(
     ("of", "local", "anonymous_one", "guarded_one"),
     [
         ((hello, whoami), True, "hello", "whoami"),

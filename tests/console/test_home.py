@@ -30,7 +30,7 @@ from tests.console.first_workflows import guarded_hello, hello, triggers, whoami
 from tests.journal.engines import empty_journal
 from tests.journal.recorded import NOON, TENANT, refusal_at, run_at
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ADA = "ed1bf663-4183-4555-b113-3ed7e5cc901b"
 LISA = "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"

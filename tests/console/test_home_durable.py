@@ -27,7 +27,7 @@ from tests.console.test_home import ADA, LISA, NOW, Server, texts
 from tests.journal.recorded import TENANT, run_at
 from tests.journal.test_reads_of_durable_runs import approval_row, durable_row
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @pytest.fixture

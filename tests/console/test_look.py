@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from postern.console import render
+from tests.table import table
 
 ASSETS = Path(render.__file__).with_name("assets")
 STYLES = (ASSETS / "console.css").read_text("utf-8")
@@ -86,7 +87,7 @@ def test_htmx_adds_no_styles_keeps_no_history_and_shows_no_error_in_the_middle_o
     assert "open" in config["morphIgnore"]  # what a person has opened stays open
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=[path.name for path in TEMPLATES])
+@table("path", TEMPLATES, ids=[path.name for path in TEMPLATES])
 def test_a_template_has_nothing_that_the_policy_forbids_and_no_unescaped_value(path: Path):
     text = path.read_text("utf-8")
     assert not re.search(r"\sstyle\s*=|<style|javascript:|srcdoc", text, re.IGNORECASE)
@@ -102,7 +103,7 @@ def test_our_script_runs_no_text_and_keeps_nothing():
         assert forbidden not in script
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+@table("path", TEMPLATES, ids=lambda path: path.name)
 def test_a_box_to_tick_is_in_a_form_that_puts_it_beside_its_words(path: Path):
     assert 'label:has(> [type="checkbox"], > [type="radio"]) {\n  display: flex;' in STYLES
     for form in re.findall(r"<form\b[^>]*>.*?</form>", path.read_text("utf-8"), re.DOTALL):

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.console.own_origin import foreign, origin_of
+from tests.table import table
 
 OWN = "https://postern.example"
 
@@ -24,7 +25,7 @@ def test_an_origin_is_written_as_browsers_write_it(address: str, origin: str):
     assert origin_of(address) == origin
 
 
-@pytest.mark.parametrize(
+@table(
     ("sent", "allowed"),
     [
         ({"sec-fetch-site": "same-origin"}, True),
@@ -45,7 +46,7 @@ def test_an_origin_is_written_as_browsers_write_it(address: str, origin: str):
         ({}, False),
     ],
 )
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@table("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_a_form_is_taken_from_the_consoles_own_origin_only(method: str, sent: dict[str, str], allowed: bool):
     headers = [(name.encode(), value.encode()) for name, value in sent.items()]
     assert (foreign(method, headers, OWN) == "") is allowed

@@ -19,7 +19,7 @@ from postern.local_tenant import LocalTenant
 from tests.console.operator_pages import Pages, open_pages
 from tests.journal.recorded import NOON, id_number, refusal_at
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 XSS = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 MOST_BYTES = 60 * 1024

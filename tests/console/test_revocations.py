@@ -16,7 +16,7 @@ from postern.journal.signed_urls import SignedUrl
 from postern.local_tenant import LocalTenant
 from tests.console.operator_pages import Pages, open_pages
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 PATH = "/console/revocations"
 GUID = "cccccccc-0000-0000-0000-000000000001"

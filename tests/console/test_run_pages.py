@@ -20,7 +20,7 @@ from tests.console.run_visits import RunConsole, open_run_console
 from tests.databases import put_sqlite
 from tests.journal.recorded import NOON, id_number, run_row
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 ANONYMOUS_RUN, ADAS_RUN, LISAS_RUN, RUNNING = (id_number(number) for number in (1, 2, 3, 4))
 UNKNOWN = id_number(99)
 

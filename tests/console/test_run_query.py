@@ -2,7 +2,6 @@
 
 from urllib.parse import parse_qsl, urlencode
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,9 +10,10 @@ from postern.console.run_query import LABELS, exact_time, run_query
 from postern.errors import Problem
 from tests.api.records import ADA, HERE
 from tests.journal.recorded import NOON
+from tests.table import table
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "exact"),
     [
         ("90s", "2026-01-01T11:58:30Z"),

@@ -16,9 +16,10 @@ from postern.journal.reading.step_window import StepWindow
 from postern.journal.run import Attempt, State, Step
 from tests.api.records import ADA, record
 from tests.journal.recorded import NOON
+from tests.table import table
 
 
-@pytest.mark.parametrize(
+@table(
     ("fields", "step", "said"),
     [
         ({}, "", "Succeeded in 250 ms"),
@@ -44,7 +45,7 @@ def step(number: int, begin: float, end: float, error: str = "") -> Step:
     return Step(number, f"step-{number}", not error, [Attempt(NOON + begin, NOON + end, error)])
 
 
-@pytest.mark.parametrize(
+@table(
     ("state", "error", "steps", "named"),
     [
         (State.FAILED, "Boom", [step(1, 0, 1), step(2, 1, 2, "Boom")], "step-2"),

@@ -17,7 +17,7 @@ from tests.console.run_visits import RunConsole, open_run_console
 from tests.databases import put_sqlite
 from tests.journal.recorded import NOON, TENANT, id_number, run_row
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 def put_runs(console: RunConsole) -> None:

@@ -30,7 +30,7 @@ from postern.settings.installation import Installation
 from tests.console.consoles import AT_HTTPS
 from tests.journal.engines import empty_journal
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 TENANT, OTHER = "8f6a5b0e-3c1d-4f7a-9b2e-1d0c5a7e9f31", "0b4a2c8d-7e6f-4a1b-8c9d-2e3f4a5b6c7d"
 PERSON = "fda52ac9-24fd-49e8-993d-37e9b11b2963"

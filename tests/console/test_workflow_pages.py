@@ -17,6 +17,9 @@ from postern.console.workflow_view import workflow_page
 from postern.local_tenant import LocalTenant
 from tests.console.operator_pages import Pages, open_pages
 from tests.journal.recorded import NOON, TENANT, id_number, put, run_row
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 LISA = "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"
 GIL = "00000000-0000-0000-0000-00000000000b"
@@ -72,7 +75,7 @@ WORDS: list[tuple[Access, str, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("access", "who", "conditions"), WORDS)
+@table(("access", "who", "conditions"), WORDS)
 def test_access_in_words(access: Access, who: str, conditions: list[str]):
     people = {"lisa": LISA, **dict.fromkeys(PEOPLE, GIL)}
     contexts = {"strong": "c1"}

@@ -16,6 +16,7 @@ from postern.api.access import OPERATOR_ROLE
 from postern.journal.database.engine import migrate, open_engine
 from postern.journal.reading.readers import READERS
 from postern.settings import load_settings, settings_table
+from tests.table import table
 
 ROOT = Path(__file__).parents[2]
 AZURE = ROOT / "deploy" / "azure"
@@ -178,7 +179,7 @@ def test_a_registration_by_bicep_and_by_the_script_is_the_same_one():
     assert "registration.json" in (AZURE / "register.sh").read_text("utf-8")
 
 
-@pytest.mark.parametrize(
+@table(
     ("template", "line"),
     [
         ("app.bicep", "ingressAllowInsecure: false"),

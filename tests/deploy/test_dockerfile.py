@@ -11,6 +11,7 @@ import pytest
 
 from deploy.container.empty_root import DOCKERFILE, Build, Image
 from deploy.container.instructions import Ignored, NotUnderstood, needed, read_instructions, stages_of
+from tests.table import table
 
 
 def build(folder: Path, dockerfile: str, ignore: str = "", target: str | None = None) -> Image:
@@ -100,7 +101,7 @@ def test_files_are_copied_as_an_engine_copies_them(tmp_path: Path):
     assert found == ["a", "b/one", "b/two", "c/deep/three", "d", "e/one"]
 
 
-@pytest.mark.parametrize(
+@table(
     ("path", "ignored"),
     [
         ("app/postern/ids.py", False),

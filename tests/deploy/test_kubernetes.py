@@ -16,6 +16,8 @@ from postern.server.process import GRACE
 from postern.settings import load_settings
 from tests.databases import put_sqlite
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
 DOCKERFILE = ROOT / "deploy" / "container" / "Dockerfile"

@@ -21,6 +21,7 @@ from tests.deploy.pages import (
     tools,
 )
 from tests.process.servers import ROOT, Server, running
+from tests.table import table
 from tests.tools import needed
 
 SAMPLE = """
@@ -103,7 +104,7 @@ def test_commands_are_found_with_the_lines_that_go_on_and_judged_by_each_of_thei
     ]
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "needs", "elsewhere"),
     [
         ("sudo systemctl stop postern", "root", ""),

@@ -3,9 +3,8 @@
 import re
 from pathlib import Path
 
-import pytest
-
 from postern.settings import settings_table
+from tests.table import table
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 NAMED = re.compile(r"(?<![A-Z0-9_])POSTERN_[A-Z0-9]+(?:_[A-Z0-9]+)*(?![A-Z0-9_])")
@@ -24,7 +23,7 @@ def text_of(path: Path) -> str:
 FILES = [path for path in sorted(DEPLOY.rglob("*")) if path.is_file() and NAMED.search(text_of(path))]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(DEPLOY)))
+@table("path", FILES, ids=lambda path: str(path.relative_to(DEPLOY)))
 def test_every_setting_that_a_file_names_exists(path: Path):
     known = {name for name, _, _ in settings_table()} | OF_A_PAGE_OR_FILE
     assert set(NAMED.findall(text_of(path))) <= known

@@ -12,6 +12,7 @@ from postern.durable.waits import HELD
 from postern.journal.durable_runs import Reason
 from postern.journal.signals import MOST, MOST_BYTES
 from postern.settings import settings_table
+from tests.table import table
 
 FOLDER = Path(postern.durable.__file__).parent
 ROOT = FOLDER.parents[2]
@@ -30,7 +31,7 @@ def holds(text: str, listing: str) -> bool:
     return listing in text or indent(listing, "    ") in text
 
 
-@pytest.mark.parametrize("listing", LISTINGS, ids=lambda listing: listing.strip().splitlines()[0][:40])
+@table("listing", LISTINGS, ids=lambda listing: listing.strip().splitlines()[0][:40])
 def test_a_listing_is_a_part_of_a_file(listing: str):
     assert [name for name, text in FILES.items() if holds(text, listing)] != []
 

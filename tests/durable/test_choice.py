@@ -8,6 +8,7 @@ from postern import anonymous, specific_users, tenant_users, workflow
 from postern.access import ANYONE
 from postern.authoring.request import Request
 from postern.durable.choice import Choice, may_be_durable
+from tests.table import table
 
 OWN = ("connections.graph",)
 PEOPLE = tenant_users(apps=False)
@@ -20,7 +21,7 @@ def made(**options: Any) -> Any:
     return workflow(**{"access": anonymous(), **options})(work)
 
 
-@pytest.mark.parametrize(
+@table(
     ("options", "sealed", "for_callers", "may"),
     [
         ({}, False, (), True),

@@ -27,7 +27,7 @@ from postern.durable.text_serializer import TextSerializer
 from tests.databases import put_sqlite
 from tests.durable.host import Host
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 SECRET = "postgresql://postern:hunter2@host/db"
 

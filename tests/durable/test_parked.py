@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import pytest
-
 from postern import anonymous, workflow
 from postern.access import bind
 from postern.catalog import Trigger
 from postern.durable.engine import may_go_on
 from postern.durable.works import digest_of
 from postern.journal.durable_runs import Parked, Reason
+from tests.table import table
 
 
 @workflow(access=anonymous(), durable=True)
@@ -25,7 +24,7 @@ def served(sha256: str) -> Trigger:
 SAME, OTHER = served("1"), served("2")
 
 
-@pytest.mark.parametrize(
+@table(
     ("reason", "trigger", "keys", "goes_on"),
     [
         (Reason.MISSING, None, True, False),

@@ -18,7 +18,7 @@ from postern.journal.server_processes import ServerProcess, beat, read_processes
 from tests.journal.engines import add, all_of, empty_journal
 from tests.journal.test_durable_upkeep import durable_row, of, put
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.identity import minting
 from tests.identity.minting import CLIENT, LISA, NOW, OTHER_ID, TENANT_ID, jwk, key_set
 from tests.identity.test_discovery import Server, answer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 TEMPLATE = "{tenantid}"
 CLOUD = "https://login.microsoftonline.com"

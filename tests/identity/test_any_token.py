@@ -2,6 +2,7 @@
 
 import contextlib
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +11,8 @@ from postern.identity.claims import SHAPES
 from postern.identity.token import RULES, checks, parse, read
 from tests.examples import example_count
 from tests.identity.minting import NOW, TENANTS, claims, failed, header, refusal, signing_key, token
+
+pytestmark = pytest.mark.slow
 
 
 @given(st.text(max_size=300) | st.binary(max_size=300).map(lambda raw: raw.decode("latin-1")))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from postern.access import Refused
 from postern.identity.bearer import MAX_TOKEN_BYTES, bearer_token
+from tests.table import table
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
 CONSTANT = re.compile(
@@ -42,7 +43,7 @@ def test_no_field_or_another_scheme_is_no_credentials(values):
     assert caught.value.failed.name == "credentials"
 
 
-@pytest.mark.parametrize(
+@table(
     "values",
     [
         [b"Bearer"],

@@ -5,6 +5,7 @@ import pytest
 from postern.identity.claims import caller_of
 from postern.identity.issuers import tenant
 from tests.identity.minting import CLIENT, LISA, OTHER_ID, TENANT, TENANT_ID, V1, V2, claims, v1_claims
+from tests.table import table
 
 
 def test_a_persons_token_makes_a_user_with_lower_case_ids():
@@ -14,7 +15,7 @@ def test_a_persons_token_makes_a_user_with_lower_case_ids():
     assert (caller.audience, caller.name, caller.guest) == ("api://postern", "Lisa", False)
 
 
-@pytest.mark.parametrize(
+@table(
     ("body", "kind"),
     [
         (claims(), "user"),
@@ -36,7 +37,7 @@ def test_a_person_is_only_who_the_token_says_is_one(body, kind):
     assert caller_of(body, TENANT).kind == kind
 
 
-@pytest.mark.parametrize(
+@table(
     ("changes", "guest"),
     [
         ({}, False),

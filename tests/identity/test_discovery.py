@@ -26,6 +26,7 @@ from postern.identity.keys import SigningKeys
 from postern.identity.token import parse, verify
 from tests.identity import minting
 from tests.identity.minting import OTHER_ID, TENANT_ID, jwk, key_set
+from tests.table import table
 
 pytestmark = pytest.mark.anyio
 
@@ -199,7 +200,7 @@ async def test_keys_that_are_not_at_the_authority_are_not_fetched(server, client
     assert len(server.requests) == 1
 
 
-PACKED = gzip.compress(b" " * 10 * MAX_DOCUMENT_BYTES)
+PACKED = gzip.compress(b" " * 10 * MAX_DOCUMENT_BYTES, 1)
 
 
 @pytest.mark.parametrize(
@@ -279,8 +280,8 @@ def test_the_endpoints_for_people_are_at_the_authority():
     assert endpoints(named(CLOUD, end_session_endpoint=...), CLOUD).end_session == ""
 
 
-@pytest.mark.parametrize("name", ["authorization_endpoint", "end_session_endpoint"])
-@pytest.mark.parametrize(
+@table("name", ["authorization_endpoint", "end_session_endpoint"])
+@table(
     ("authority", "page", "taken"),
     [
         (LOCAL, "http://127.0.0.1:8000/x/authorize", True),

@@ -16,6 +16,7 @@ from tests.examples import example_count
 from tests.identity import minting
 from tests.identity.minting import CLIENT, LISA, NOW, OTHER_ID, TENANT, TENANT_ID, V1, V2, bearer, header, signing_key
 from tests.identity.test_any_token import JSON
+from tests.table import table
 
 ACCESS, CODE = "an-access-token", "a-code"
 WANTED = Wanted(TENANT_ID, CLIENT, "the-nonce", ACCESS, CODE)
@@ -80,7 +81,7 @@ def test_a_good_id_token_names_a_person(changes: dict[str, Any], roles: set[str]
     assert signed_in(token(**changes)) == Person(TENANT_ID, LISA, "Lisa Moreau", frozenset(roles))
 
 
-@pytest.mark.parametrize(
+@table(
     ("changes", "rule"),
     [
         # an access token, of either version, of a person or of an application
@@ -123,7 +124,7 @@ def test_a_token_of_our_tenant_that_is_not_for_this_sign_in_signs_nobody_in(chan
     assert (refused.failed.name, refused.proved) == (rule, True)
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "rule"),
     [
         (lambda: minting.token(claims(), header(alg="none")), "algorithm"),

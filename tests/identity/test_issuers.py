@@ -4,6 +4,7 @@ import pytest
 
 from postern.identity.issuers import CLOUDS, tenant
 from tests.identity.minting import TENANT_ID
+from tests.table import table
 
 ISSUERS = {
     "public": (f"https://sts.windows.net/{TENANT_ID}/", f"https://login.microsoftonline.com/{TENANT_ID}/v2.0"),
@@ -36,7 +37,7 @@ def test_plain_http_is_for_loopback_only(authority):
     assert tenant(TENANT_ID, authority=authority).authority == authority
 
 
-@pytest.mark.parametrize(
+@table(
     "authority",
     [
         "http://login.microsoftonline.com",

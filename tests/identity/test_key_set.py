@@ -20,6 +20,7 @@ from tests.identity.minting import (
     private_key,
     v1_claims,
 )
+from tests.table import table
 
 MODULUS = private_key().public_key().public_numbers().n
 
@@ -56,7 +57,7 @@ def test_a_key_needs_no_use():
     assert parse_keys(key_set(entry), TENANT)
 
 
-@pytest.mark.parametrize(
+@table(
     "entry",
     [
         None, 1, "key", [], {},
@@ -99,7 +100,7 @@ def test_a_foreign_tenants_key_of_the_same_name_drops_nothing():
     assert parse_keys(key_set(foreign, jwk()), TENANT)["key-1"].public_key == private_key().public_key()
 
 
-@pytest.mark.parametrize(
+@table(
     "document",
     [b"", b"x", b"[]", b"null", b"{}", b'{"keys": {}}', b'{"keys": null}', b'{"keys": []}', b"[" * 100_000, b"\xff",
      key_set(*[jwk(kid=str(number)) for number in range(MAX_KEYS + 1)]), key_set(jwk()).decode().encode("utf-16"),

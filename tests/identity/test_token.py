@@ -29,6 +29,7 @@ from tests.identity.minting import (
     refusal,
     token,
 )
+from tests.table import table
 
 
 def hs256(secret: bytes, **head: Any) -> str:
@@ -85,7 +86,7 @@ def test_valid_tokens_of_both_versions_pass_every_rule():
         assert verify(parsed, TENANTS, minting.signing_key(), NOW, 60).object_id == LISA
 
 
-@pytest.mark.parametrize(
+@table(
     ("forged", "rule"),
     [
         # the algorithm
@@ -161,7 +162,7 @@ def test_a_forged_token_is_rejected_and_its_bearer_not_shown_why(forged, rule):
     assert all(check.passed for check in refused.checks[:-1])
 
 
-@pytest.mark.parametrize(
+@table(
     ("changes", "rule"),
     [
         *[({"oid": oid}, "object-id") for oid in
@@ -215,7 +216,7 @@ def test_the_leeway_holds_at_both_ends_and_no_further():
     assert [failed(token(claims(iat=iat))) for iat in (..., 0, NOW, NOW + 60)] == [None] * 4
 
 
-@pytest.mark.parametrize(
+@table(
     "head",
     [{"typ": ...}, {"typ": "jwt"}, {"typ": "AT+JWT"}, {"x5t": "thumb"}, {"jwk": minting.jwk("stranger")},
      {"jku": "https://evil.test"}, {"x5u": "https://evil.test", "x5c": ["MII"]}, {"nonce": "n"}],
@@ -246,7 +247,7 @@ def accepted_by_pyjwt_alone(text: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize(
+@table(
     ("forged", "rule"),
     [
         (lambda: token(claims(ver="1.0")), "version"),

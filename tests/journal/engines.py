@@ -2,16 +2,17 @@
 
 from typing import Any
 
-from sqlalchemy import Engine, Table, insert
+from sqlalchemy import Engine, Table, insert, inspect
 
 from postern.journal.database.engine import open_engine
 from postern.journal.schema import metadata
 
 
 def empty_journal(url: str) -> Engine:
-    """An engine that writes to the journal's tables, which are made."""
+    """An engine that writes to the journal's tables. They are made if the database has none."""
     engine = open_engine(url, writing=True)
-    metadata.create_all(engine)
+    if not inspect(engine).get_table_names():
+        metadata.create_all(engine)
     return engine
 
 

@@ -17,6 +17,8 @@ from tests.journal.engines import add
 from tests.journal.recorded import id_number, put, run_row
 from tests.journal.test_reads_of_durable_runs import durable_row
 
+pytestmark = pytest.mark.slow
+
 LISA = json.dumps({"object_id": "lisa"})
 HOLD = Hold("1", "here", 2)
 ASKED = Approval("1", 5, "manager", "hello", "{}", frozenset({"mia"}), False, 100.0, 200.0, data='{"a": 1}')

@@ -15,6 +15,8 @@ from postern.journal.audit_event import AuditEvent, Kind
 from postern.journal.security_tables import audit_chains, audit_checkpoints, audit_events
 from tests.journal.engines import all_of
 
+pytestmark = pytest.mark.slow
+
 NODE = "node-1"
 
 

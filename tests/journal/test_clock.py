@@ -23,7 +23,7 @@ from tests.journal.engines import add, run_row
 from tests.journal.test_queue import run_of
 from tests.journal.test_retention import id_at, key
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 NOW = 1_700_000_000.0
 HOUR = 3600.0

@@ -15,6 +15,8 @@ from postern.errors import DatabaseFault
 from postern.journal.database.engine import check_database, open_engine
 from postern.journal.database.sqlite_file import exposures, make_file
 
+pytestmark = pytest.mark.slow
+
 
 def url_of(path: Path) -> str:
     """In a URL, a percent sign is written as %25 (RFC 3986, section 2.4)."""

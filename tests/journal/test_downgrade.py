@@ -14,6 +14,9 @@ from postern.journal.database.revisions import HEAD, MIGRATIONS
 from postern.journal.schema import calls, durable_runs, refusals, runs
 from tests.process.servers import environment
 from tests.releases import NEWER, OF_0001, RUN, make_database, old_database, say, shape
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 CALL = {"run_id": RUN, "number": 1, "name": "book-desk", "started_at": 1.0, "ended_at": 2.0}
 
@@ -103,7 +106,7 @@ def test_how_far_back_is_said_by_name_or_number_or_one_step():
     assert target("0002", None) == target("0002", "0001") == "0001"
 
 
-@pytest.mark.parametrize(
+@table(
     ("found", "to", "message"),
     [
         ("", None, "without tables"),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from postern.errors import DatabaseFault
 from postern.journal.database.dump_script import Encoding, Index, Key, Piece, Rows, Table, foreign, pieces
 from postern.journal.database.postgres_dumps import statement_of
+from tests.table import table
 
 SCRIPT = rb"""--
 -- PostgreSQL database dump
@@ -74,7 +75,7 @@ def test_a_schema_with_other_characters_is_refused(schema: bytes):
         list(pieces(SCRIPT.replace(b"public", schema).splitlines(keepends=True)))
 
 
-@pytest.mark.parametrize(
+@table(
     "statement",
     [
         "CREATE TABLE public.runs (id text); DROP TABLE x;",

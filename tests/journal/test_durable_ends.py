@@ -37,6 +37,8 @@ from postern.journal.writing.rows import facts, run_row
 from tests.journal.engines import add, all_of
 from tests.journal.test_durable_upkeep import durable_row, put
 
+pytestmark = pytest.mark.slow
+
 BY = json.dumps({"kind": "user", "object_id": "o", "client_id": None, "name": None})
 WHO = json.dumps(["t", "o"])
 

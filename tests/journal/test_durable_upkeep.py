@@ -23,6 +23,8 @@ from postern.journal.schema import runs
 from postern.journal.server_processes import NO_ROW, ServerProcess, beat, interrupt
 from tests.journal.engines import add, all_of, run_row
 
+pytestmark = pytest.mark.slow
+
 
 def durable_row(run_id: str, phase: str = "running", **others: Any) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(column.name for column in durable_runs.columns)

@@ -10,11 +10,12 @@ from psycopg import errors
 
 from postern.errors import DatabaseFault
 from postern.journal.database.faults import Kind, Refused, cause_of, kind_of, never_works
+from tests.table import table
 
 ROW, REFUSED, AWAY = Kind.ROW, Kind.REFUSED, Kind.AWAY
 
 
-@pytest.mark.parametrize(
+@table(
     ("error", "kind"),
     [
         (errors.NotNullViolation(), ROW),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from sqlalchemy import Engine, select
 
 from postern.access import Caller
@@ -21,6 +22,8 @@ from postern.journal.findings import (
 from postern.journal.run import actor
 from postern.journal.schema import findings, runs
 from tests.journal.engines import add, run_row
+
+pytestmark = pytest.mark.slow
 
 NOW = 1_700_000_000.0
 DAY = 86400.0

@@ -14,6 +14,9 @@ from postern.journal.database.foreign import columns_of, distrust, entries_of, f
 from postern.journal.database.revisions import HEAD, MIGRATIONS
 from tests.databases import put_sqlite
 from tests.releases import make_database, make_newer
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 ALTERED = "CREATE TABLE {} (run_id TEXT NOT NULL, number INTEGER NOT NULL, {})"
 HOSTILE = {
@@ -141,7 +144,7 @@ def test_a_newer_table_is_foreign_to_this_migration(tmp_path: Path):
     ]
 
 
-@pytest.mark.parametrize(
+@table(
     ("sql", "columns"),
     [
         ("CREATE TABLE t (id TEXT NOT NULL, n INTEGER, CONSTRAINT k PRIMARY KEY (id))", ["id", "n"]),

@@ -28,6 +28,8 @@ from tests.databases import put_sqlite
 from tests.journal.engines import all_of, empty_journal
 from tests.journal.grant_rows import ADA, LISA, NOW, grant, put, stored
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 
 TAKE: Callable[..., bool] = partial(

@@ -35,6 +35,9 @@ from postern.journal.journal import Journal
 from postern.journal.reading.grant_counts import Counted, count_grants
 from postern.journal.schema import grants
 from tests.journal.grant_rows import ADA, LISA, NOW, grant, stored
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 T = TypeVar("T")
 
@@ -301,10 +304,8 @@ def test_lists_are_of_one_owner_or_one_connection_and_have_an_end(engine: Engine
     assert done(engine, partial(of_connection, name="a", limit=2, after=""))[0][0].owner == SHARED
 
 
-@pytest.mark.parametrize(
-    "column", ["connection", "owner", "account", "tenant", "instance_url", "sealed", "key_version"]
-)
-@pytest.mark.parametrize("text", ["x" * (LONGEST["sealed"] + 1), "a\0b", "\ud800"])
+@table("column", ["connection", "owner", "account", "tenant", "instance_url", "sealed", "key_version"])
+@table("text", ["x" * (LONGEST["sealed"] + 1), "a\0b", "\ud800"])
 def test_what_cannot_be_stored_is_rejected_without_repeating_it(column: str, text: str):
     with pytest.raises(ValueError, match=f"the {column} of a grant is (too long|not text)") as raised:
         grant(**{column: text})

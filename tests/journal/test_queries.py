@@ -24,6 +24,8 @@ from postern.journal.run import Attempt, State, Step
 from tests.examples import example_count
 from tests.journal.recorded import NOON, TENANT, id_number, put, run_row
 
+pytestmark = pytest.mark.slow
+
 ADA = "ed1bf663-4183-4555-b113-3ed7e5cc901b"
 LISA = "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"
 ELSEWHERE = "4bdfc9b5-6862-4464-9df6-b11a2f8afd3e"

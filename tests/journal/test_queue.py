@@ -25,6 +25,8 @@ from postern.journal.writing.queue import (
 )
 from postern.journal.writing.rows import MAX_KEPT_BYTES, MAX_MESSAGE, facts, kept_bytes, run_row
 
+pytestmark = pytest.mark.slow
+
 MEGABYTE = 1024 * 1024
 ADA = Caller("user", object_id="ada", tenant_id="t")
 BOB = Caller("user", object_id="bob", tenant_id="t")

@@ -18,7 +18,7 @@ from postern.journal.reading import reading
 from postern.journal.reading.readers import OF_CALLERS, OF_SERVER, Readers
 from postern.journal.shares import ANONYMOUS, Holder
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ADA, BOB, CARL = ("t", "ada"), ("t", "bob"), ("t", "carl")
 ENDLESS = {

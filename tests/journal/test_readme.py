@@ -19,6 +19,7 @@ from postern.journal.writing.request_headers import MAX_HEADER_BYTES
 from postern.journal.writing.rows import MAX_KEPT_BYTES, MAX_MESSAGE, MAX_TRACEBACK
 from postern.runs.idempotency import MAX_REPLY_BYTES
 from tests.pages import missing_files
+from tests.table import table
 
 PAGE = Path(postern.journal.__file__).with_name("README.md").read_text(encoding="utf-8")
 
@@ -57,7 +58,7 @@ def test_what_is_logged_at_a_bound_is_on_the_pages(event: str):
         assert f"`{event}`" in page
 
 
-@pytest.mark.parametrize(
+@table(
     ("file", "said"),
     [
         ("database/sqlite_file.py", "is not a SQLite database"),

@@ -18,6 +18,9 @@ from postern.journal.audit_event import AuditEvent, Kind
 from postern.journal.reading import audit
 from postern.journal.reading.audit import AuditFilter, AuditRecord, audit_state, last_start, list_events
 from postern.journal.reading.cursor import sealed
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 NOON = 1_800_000_000.0
 ONE, TWO = id_at(NOON), id_at(NOON + 1)
@@ -61,8 +64,8 @@ def full(engine: Engine) -> list[AuditEvent]:
     return made
 
 
-@pytest.mark.parametrize("limit", [1, 7, 200])
-@pytest.mark.parametrize(
+@table("limit", [1, 7, 200])
+@table(
     ("filters", "matches"),
     [
         (AuditFilter(), lambda e: True),

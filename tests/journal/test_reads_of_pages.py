@@ -29,6 +29,8 @@ from tests.databases import put_sqlite
 from tests.examples import example_count
 from tests.journal.recorded import NOON, TENANT, id_number, put, run_row
 
+pytestmark = pytest.mark.slow
+
 RUN = id_number(1)
 ADA = "ed1bf663-4183-4555-b113-3ed7e5cc901b"
 

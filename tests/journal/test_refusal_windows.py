@@ -1,5 +1,6 @@
 """Which row a refusal counts in: nothing is lost, and nothing grows without bound."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from postern.journal.refusal_windows import (
     Windows,
 )
 from tests.examples import example_count
+
+pytestmark = pytest.mark.slow
 
 REASONS = ("expiry", "signature", "unknown-trigger")
 

@@ -21,8 +21,9 @@ from postern.journal import schema
 from postern.journal.refusal import Refusal
 from postern.journal.refusal_windows import MANY, MOST_NEW, PROVED, Window
 from postern.journal.refusals import BATCH, EXAMINERS, MOST_PROVED, MOST_UNEXAMINED, Refusals, Row, row, trim, upsert
+from tests.databases import put_sqlite
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 POLICY = Guarded("tenant users", frozenset(), frozenset(), ())
 KNOWN = (Check("form", True), Check("expiry", False, "later than now", "long ago"))
@@ -76,8 +77,7 @@ class World:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = create_engine(f"sqlite:///{tmp_path / 'postern.db'}")
-    schema.metadata.create_all(engine)
+    engine = create_engine(put_sqlite(tmp_path / "postern.db"))
     yield engine
     engine.dispose()
 

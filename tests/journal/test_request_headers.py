@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from postern.authoring.request import Request
 from postern.journal.writing.request_headers import MAX_HEADER_BYTES, MAX_NAME, packed, written_headers
 from postern.triggers.requested import NOTHING, WITHHELD
+from tests.table import table
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJvaWQiOiIxIn0.c2lnbmF0dXJl"
 
@@ -32,7 +33,7 @@ def test_headers_are_recorded_in_their_order_with_repeated_ones():
     assert recorded() == []
 
 
-@pytest.mark.parametrize(
+@table(
     ("name", "value"),
     [
         ("authorization", "Basic YTpi"),

@@ -43,7 +43,7 @@ from postern.journal.sessions import Ends
 from tests.journal.engines import add, all_of, run_row
 from tests.journal.grant_rows import grant, put
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 NOW = 1_700_000_000.0
 OLD = NOW - 31 * DAY

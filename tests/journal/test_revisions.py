@@ -15,11 +15,14 @@ from postern.journal.database.engine import alembic_config, check_database, migr
 from postern.journal.database.revisions import HEAD, MIGRATIONS, is_newer, numbers
 from tests.databases import put_sqlite
 from tests.releases import NEWER, make_database, make_newer, shape
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 PAGE = Path(postern.journal.__file__).with_name("README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
+@table(
     ("found", "head", "suits"),
     [
         ("0003_for_0002", "0002", True),
@@ -71,16 +74,16 @@ def test_a_migration_adds_what_it_says_and_takes_nothing_away(tmp_path: Path, be
         engine.dispose()
     old, new = shapes[before], shapes[after]
     added = set(new) - set(old)
-    for table, parts in old.items():
-        columns, known = new[table]["columns"], parts["columns"]
+    for name_of_table, parts in old.items():
+        columns, known = new[name_of_table]["columns"], parts["columns"]
         assert {name: columns.get(name) for name in known} == known
         more = set(columns) - set(known)
         assert [name for name in more if not columns[name][1] and columns[name][2] is None] == []
-        added |= {f"{table}.{name}" for name in more}
+        added |= {f"{name_of_table}.{name}" for name in more}
         for part in ("key", "unique", "foreign", "checks"):
-            assert new[table][part] == parts[part]
-        assert parts["indexes"].items() <= new[table]["indexes"].items()
-        assert [name for name, index in new[table]["indexes"].items() if index[1]] == []
+            assert new[name_of_table][part] == parts[part]
+        assert parts["indexes"].items() <= new[name_of_table]["indexes"].items()
+        assert [name for name, index in new[name_of_table]["indexes"].items() if index[1]] == []
     script = next(script for script in scripts() if script.revision == after)
     assert set(script.module.adds) == added
 

@@ -17,6 +17,8 @@ from postern.journal.schema import grants, invitations, revocations, runs, sessi
 from postern.journal.signed_urls import SignedUrl
 from tests.journal.engines import add, all_of, run_row
 
+pytestmark = pytest.mark.slow
+
 NOW = 1_700_000_000.0
 LISA = Rule(Kind.CALLER, "t", "lisa", NOW)
 MADE = Revocation("id-1", LISA, "lisa", "stolen laptop", '{"kind": "user"}', NOW)

@@ -23,6 +23,7 @@ from postern.journal.writing.rows import (
     run_row,
 )
 from postern.redaction import NOT_RECORDED
+from tests.table import table
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJvaWQiOiIxIn0.c2lnbmF0dXJl"
 JSON = ((b"content-type", b"application/json"),)
@@ -51,7 +52,7 @@ def row_of(
     return dict(zip(COLUMNS, run_row(facts(run), "node"), strict=True))
 
 
-@pytest.mark.parametrize(
+@table(
     ("content", "is_json", "expected"),
     [
         (b"", True, (None, Form.NONE)),

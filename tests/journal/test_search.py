@@ -19,6 +19,8 @@ from postern.journal.search_text import search_form, search_term
 from postern.journal.writing.rows import facts, run_row
 from postern.journal.writing.statements import write_runs
 
+pytestmark = pytest.mark.slow
+
 JSON = ((b"content-type", b"application/json"),)
 OWNER = ("t", "o")
 

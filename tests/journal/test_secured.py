@@ -9,7 +9,6 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from postern.journal.secured import SECURED_NAME, keeps_reply, kept_step, kept_t
 from postern.journal.writing.rows import COLUMNS, facts, run_row, step_row
 from postern.runs.idempotency import HMAC_MARK, keep, key_of, unread_reply
 from postern.runs.outcomes import cut_off, raised, succeeded
+from tests.table import table
 
 MARK = "4711-sesame"
 RAW = MARK.encode()
@@ -76,8 +76,8 @@ def errors() -> Iterator[BaseException]:
     yield ExceptionGroup(MARK, [ValueError(MARK)])
 
 
-@pytest.mark.parametrize("of", SECURED, ids=lambda each: each.name)
-@pytest.mark.parametrize("error", list(errors()), ids=lambda each: type(each).__name__[:12])
+@table("of", SECURED, ids=lambda each: each.name)
+@table("error", list(errors()), ids=lambda each: type(each).__name__[:12])
 def test_no_error_of_a_secured_run_repeats_what_was_sent(of: Workflow, error: BaseException):
     run = run_of(of, body=b"", query_string=b"", path_parameters={}, _raw_headers=[], content_type="")
     run.request.path = "/triggers/x"

@@ -42,8 +42,9 @@ from postern.journal.server_processes import (
 from postern.runs.idempotency import keep
 from tests.journal.engines import add, all_of, run_row
 from tests.journal.operations import scalar
+from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 OWN = ServerProcess("own", "here", "1:10", 0.0)
 
@@ -52,7 +53,7 @@ def node(name: str = "other", machine: str = "there", process: str = "7:70", bea
     return ServerProcess(name, machine, process, 0.0, beat)
 
 
-@pytest.mark.parametrize(
+@table(
     ("found", "seen", "alive", "is_gone"),
     [
         # another machine: only its beat counts

@@ -27,6 +27,8 @@ from postern.journal.sessions import (
 from tests.databases import put_sqlite
 from tests.journal.engines import add, all_of, empty_journal
 
+pytestmark = pytest.mark.slow
+
 NOW = 1_700_000_000.0
 ENDS = Ends(idle=1800, life=43200)
 ADA, LISA = ("t", "ada"), ("t", "lisa")

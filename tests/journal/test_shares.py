@@ -5,11 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.journal.shares import ANONYMOUS, excess, fair_level, has_room, holder_of
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 AMOUNTS = st.dictionaries(st.tuples(st.sampled_from("abc"), st.integers(0, 8)), st.integers(0, 1000), max_size=20)
 
 
-@pytest.mark.parametrize(
+@table(
     ("kind", "address", "holder"),
     [
         ("user", "192.0.2.1", ("tenant", "object")),
@@ -26,7 +29,7 @@ def test_a_caller_is_who_the_token_says_or_the_network_of_the_address(kind, addr
     assert holder_of(kind, "tenant", "object", address) == holder
 
 
-@pytest.mark.parametrize(
+@table(
     ("held", "anonymous", "queued", "room"),
     [
         (0, None, 0, True),

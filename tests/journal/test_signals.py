@@ -30,6 +30,8 @@ from postern.journal.signals import (
 from tests.journal.engines import add
 from tests.journal.test_reads_of_durable_runs import durable_row
 
+pytestmark = pytest.mark.slow
+
 HOLD = Hold("1", "here", 2)
 
 

@@ -14,6 +14,8 @@ from postern.journal.database.revisions import HEAD
 from tests.databases import put_sqlite
 from tests.releases import OF_0001, RUN, old_database, say
 
+pytestmark = pytest.mark.slow
+
 
 def insert(url: str, first: int, count: int) -> None:
     engine = open_engine(url, writing=True)

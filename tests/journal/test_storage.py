@@ -27,7 +27,7 @@ from postern.runs.idempotency import Key
 from tests.journal.engines import add, all_of
 from tests.journal.engines import run_row as row_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 MOST = 64 * KEY_BYTES
 REPLY = 4 * KEY_BYTES

@@ -9,6 +9,7 @@ import pytest
 
 from postern.journal.reading.turns import Turns
 from postern.journal.shares import ANONYMOUS, Holder
+from tests.table import table
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +49,7 @@ class Reads:
                 self.reading.remove(who)
 
 
-@pytest.mark.parametrize(
+@table(
     ("callers", "reading"),
     [
         ([ADA], {ADA: 1}),

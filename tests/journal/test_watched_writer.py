@@ -5,8 +5,6 @@ import socket
 from contextlib import closing
 from typing import Any
 
-import pytest
-
 from postern.journal.database.engine import BUSY_SECONDS
 from postern.journal.database.faults import Cause, Kind
 from postern.journal.writing import writer
@@ -25,6 +23,7 @@ from postern.journal.writing.writer import (
     Writer,
 )
 from tests.journal.test_queue import run_of
+from tests.table import table
 
 WAITS = Trouble(Cause(Kind.AWAY, "OperationalError"), 3)
 ALMOST = SILENCE - 1
@@ -39,7 +38,7 @@ class Process:
         self.killed = True
 
 
-@pytest.mark.parametrize(
+@table(
     ("events", "killed"),
     [
         ([ALMOST, 2.0], True),  # it never began

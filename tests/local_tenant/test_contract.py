@@ -14,7 +14,7 @@ from postern.http_client import AsyncClient, Response
 from tests.local_tenant.browser import CALLBACK, Browser, answer
 from tests.strict_provider import CLIENT_ID, CLIENT_SECRET, StrictProvider
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 SCOPES = "User.Read offline_access openid profile"
 WRONG = secrets.token_urlsafe(32)

@@ -3,15 +3,14 @@
 import os
 import stat
 
-import pytest
-
 from postern.local_tenant.ownership import Kind, fault_of
+from tests.table import table
 
 ME, OTHER, ROOT = 1000, 1001, 0
 FOLDER, FILE, LINK, PIPE = stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK, stat.S_IFIFO
 
 
-@pytest.mark.parametrize(
+@table(
     ("kind", "owner", "mode", "private_group", "expected"),
     [
         ("folder", ME, FOLDER | 0o700, False, ""),

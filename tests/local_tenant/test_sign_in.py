@@ -23,8 +23,9 @@ from postern.local_tenant.state import STATE_FILE
 from postern.local_tenant.tenant import GRAPH_AUDIENCE
 from tests.examples import example_count
 from tests.local_tenant.browser import CALLBACK, Browser, answer
+from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @pytest.fixture
@@ -359,7 +360,7 @@ async def test_the_pages_answer_under_their_own_host_only(tenant: LocalTenant, b
 REGISTERED = ("http://localhost/console/callback", "http://127.0.0.1/console/callback", "https://a.test/x")
 
 
-@pytest.mark.parametrize(
+@table(
     ("given", "known"),
     [
         ("http://localhost/console/callback", True),

@@ -12,6 +12,8 @@ import pytest
 from postern.local_tenant import LocalTenant, UnknownName
 from postern.local_tenant.directory import FOREIGN_TENANT_ID
 
+pytestmark = pytest.mark.slow
+
 NOW = 1_800_000_000
 
 

@@ -20,6 +20,9 @@ from pydantic import BaseModel
 from postern.logs import BufferedSink, configure_logs, flush_logs, write_later
 from postern.logs.bounds import MOST_OF_A_LINE
 from tests.logs.in_memory import Log
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJvaWQiOiJwbGFudGVkIn0.c2lnbmF0dXJl-_planted"
 PLANTED = "planted-s3cret"
@@ -54,10 +57,8 @@ def test_a_json_line():
     }
 
 
-@pytest.mark.parametrize("form", ["json", "console"])
-@pytest.mark.parametrize(
-    "nasty", ["\r\n", "\n", "\x1b[2J", "\x00", "\x7f", "\x9b", "\u2028", "\u202e", "\x85", *INVISIBLE]
-)
+@table("form", ["json", "console"])
+@table("nasty", ["\r\n", "\n", "\x1b[2J", "\x00", "\x7f", "\x9b", "\u2028", "\u202e", "\x85", *INVISIBLE])
 def test_no_value_breaks_or_forges_a_line(form, nasty):
     """Line breaks and terminal escapes are escaped wherever they stand (CWE-117)."""
     log = Log(form)
@@ -110,8 +111,8 @@ class Named(str):
     __slots__ = ()
 
 
-@pytest.mark.parametrize("form", ["json", "console"])
-@pytest.mark.parametrize(
+@table("form", ["json", "console"])
+@table(
     "fields",
     [
         {"value": JWT},
@@ -193,12 +194,12 @@ def test_a_long_hostile_text_is_read_once():
     assert log.lines[0]["value"].startswith("eyJeyJ")
 
 
-@pytest.mark.parametrize(
+@table(
     "value",
     ["\ud800", {"a": "\ud800"}, b"\xff\xfe", 10**5000, {1, 2}, object, {(1, 2): 3}],
     ids=["surrogate", "deep surrogate", "bytes", "huge", "set", "type", "odd key"],
 )
-@pytest.mark.parametrize("form", ["json", "console"])
+@table("form", ["json", "console"])
 def test_odd_values_never_raise(form, value):
     """A log line must not end a request."""
     log = Log(form)
@@ -234,8 +235,8 @@ OUTSIZE: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("form", ["json", "console"])
-@pytest.mark.parametrize("write", OUTSIZE.values(), ids=OUTSIZE)
+@table("form", ["json", "console"])
+@table("write", OUTSIZE.values(), ids=OUTSIZE)
 def test_a_line_has_a_greatest_length(form: Any, write: Any):
     """Whatever an author or a library logs. What was left out is said."""
     log = Log(form)
@@ -425,8 +426,8 @@ def test_what_waits_is_written_at_exit():
     assert json.loads(done.stderr)["event"] == "last"
 
 
-@pytest.mark.parametrize("before", [0, 20_000, 60_000, 70_000])
-@pytest.mark.parametrize("secret", ["'password': 'hunter2 {}'", "url //ada:{}", "-----BEGIN PRIVATE KEY-----\n{}"])
+@table("before", [0, 20_000, 60_000, 70_000])
+@table("secret", ["'password': 'hunter2 {}'", "url //ada:{}", "-----BEGIN PRIVATE KEY-----\n{}"])
 def test_a_secret_that_is_cut_in_two_is_not_shown(before: int, secret: str):
     """In an event, a field or an exception: each part of it would have no name."""
     log = Log("json")

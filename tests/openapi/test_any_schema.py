@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Annotated, Any, Literal, Union
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator, Draft202012Validator  # type: ignore[import-untyped]
@@ -16,6 +17,8 @@ from postern.openapi.swagger import swagger_of
 from tests.examples import example_count
 from tests.openapi.lint import FORMATS, SCHEMA_KEYS
 from tests.openapi.wrapped import body_of, document_of
+
+pytestmark = pytest.mark.slow
 
 Json = dict[str, Any]
 

@@ -28,6 +28,9 @@ from postern.openapi.export_error import ExportFault
 from postern.settings.installation import Installation
 from tests.openapi import nasty
 from tests.openapi.lint import EXCEPTIONS, PROPERTIES_RULES, breaches
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 ADDRESS = Address("postern.example.com", "/base")
 WAYS: dict[Way, SignIn] = {
@@ -250,7 +253,7 @@ def test_the_address_is_taken_apart(written: str, host: str, base_path: str):
     assert address_of(written, "--host") == Address(host, base_path)
 
 
-@pytest.mark.parametrize(
+@table(
     "written",
     [
         *(

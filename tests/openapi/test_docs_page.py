@@ -17,6 +17,9 @@ from postern.openapi.document import openapi_document
 from postern.openapi.examples import Examples
 from postern.openapi.property_table import Member, Reader
 from tests.openapi.catalogs import HERE, HIDDEN, HIDING, ROOT, triggers_of, write
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 Json = dict[str, Any]
 
@@ -128,7 +131,7 @@ def test_a_catalog_of_nothing_has_a_page(odd: Json):
     assert "no workflows that you may call." in page(odd | {"paths": {}}, tokens={})
 
 
-@pytest.mark.parametrize(
+@table(
     ("schema", "words"),
     [
         ({}, "any JSON"),

@@ -14,6 +14,8 @@ from postern.openapi.problems import OF_TRIGGERS
 from postern.settings.installation import Installation
 from tests.openapi.catalogs import AUDIENCES, HERE, LISA, ODD, OTHER, POSTERN, ROOT, TENANT, triggers_of, write
 
+pytestmark = pytest.mark.slow
+
 Json = dict[str, Any]
 
 

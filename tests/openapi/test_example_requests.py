@@ -20,6 +20,7 @@ from postern.triggers.find import find
 from postern.triggers.read import arguments
 from tests.modules import no_modules_left
 from tests.openapi.catalogs import HERE, ROOT, triggers_of, write
+from tests.table import table
 
 Json = dict[str, Any]
 
@@ -130,7 +131,7 @@ def test_a_request_is_a_command_of_curl_and_of_postern_call(triggers: dict[str, 
     assert json.loads(call[6]) == json.loads(curl[9])
 
 
-@pytest.mark.parametrize(
+@table(
     ("pattern", "least", "most", "expected"),
     [
         (r"^[A-Z]{2}-\d+$", 0, None, "AA-0"),

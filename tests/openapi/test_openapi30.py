@@ -18,6 +18,9 @@ from tests.examples import example_count
 from tests.openapi import nasty
 from tests.openapi.test_any_schema import TYPES
 from tests.openapi.wrapped import document_of
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 Json = dict[str, Any]
 REF = {"$ref": "#/components/schemas/A"}
@@ -30,7 +33,7 @@ def convert(schema: Any) -> tuple[Json, list[str]]:
     return made, [loss.where for loss in schemas.losses]
 
 
-@pytest.mark.parametrize(
+@table(
     ("schema", "expected", "lost"),
     [
         ({"type": ["string", "null"]}, {"type": "string", "nullable": True}, []),

@@ -5,6 +5,7 @@ import pytest
 from postern import Context, anonymous, specific_users, tenant_users, workflow
 from postern.authoring.workflow import Workflow
 from postern.openapi.operations import MAX_SUMMARY, conditions_of, description_of, operation_id, summary_of, unique
+from tests.table import table
 
 
 def made(docstring: str = "", name: str = "book-room", methods: tuple[str, ...] = ("POST",)) -> Workflow:
@@ -38,7 +39,7 @@ def test_ids_that_fold_together_are_numbered():
     assert list(unique(given)) == ["A1", "A14", "A12", "a15", "GetX", "GetX2", "A13"]
 
 
-@pytest.mark.parametrize(
+@table(
     ("docstring", "summary", "description"),
     [
         ("Book a room.", "Book a room", "Book a room."),

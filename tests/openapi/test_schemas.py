@@ -24,6 +24,8 @@ from tests.openapi.catalogs import HERE, triggers_of, write
 from tests.openapi.lint import breaches
 from tests.shipped import examples_folder
 
+pytestmark = pytest.mark.slow
+
 Json = dict[str, Any]
 
 UNTYPED = {"content": {"application/json": {"schema": UNKNOWN}}}

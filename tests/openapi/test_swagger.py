@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from openapi_spec_validator import validate
 
 from postern.openapi.conversion_loss import Loss
@@ -10,6 +9,7 @@ from postern.openapi.schemas import clean
 from postern.openapi.swagger import swagger_of
 from postern.openapi.swagger_schemas import SwaggerSchemas
 from tests.openapi.wrapped import body_of, document_of
+from tests.table import table
 
 Json = dict[str, Any]
 
@@ -20,7 +20,7 @@ def convert(schema: Any, **components: Any) -> tuple[Json, list[str]]:
     return made, [loss.where for loss in schemas.losses]
 
 
-@pytest.mark.parametrize(
+@table(
     ("schema", "expected", "lost"),
     [
         ({"const": "a"}, {"type": "string", "enum": ["a"]}, []),
@@ -120,7 +120,7 @@ def test_a_definition_that_may_be_null_is_written_out_where_it_may():
     assert schemas.definitions == {"A": {"type": "object", "title": "A"}}
 
 
-@pytest.mark.parametrize(
+@table(
     "written",
     [
         *(

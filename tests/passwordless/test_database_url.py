@@ -9,6 +9,7 @@ from postern.identity import CLOUDS
 from postern.passwordless.database_url import DatabaseUrl, Passwordless, like
 from postern.passwordless.entra_sign_in import SCOPES
 from postern.settings import SettingsFault, load_settings
+from tests.table import table
 
 GOOD = "postgresql://postern@db.example/postern?sslmode=verify-full&passwordless=entra"
 MANAGED = "managed_identity"
@@ -34,7 +35,7 @@ def test_a_server_that_tls_names_or_that_is_on_this_machine_gets_a_token(url):
     assert load(url).database_url == url
 
 
-@pytest.mark.parametrize(
+@table(
     ("url", "wrong"),
     [
         (GOOD.replace("=entra", "=true"), "has a passwordless other than entra"),

@@ -20,6 +20,7 @@ from postern.ids import new_id
 from postern.local_tenant import LocalTenant
 from postern.settings import load_settings
 from tests.connections.calling import serving
+from tests.table import table
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
@@ -301,7 +302,7 @@ OWN, OTHER = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-22
 PARENT = new_id()
 
 
-@pytest.mark.parametrize(
+@table(
     ("caller", "own_client", "parents", "believed"),
     [
         (Caller("application", client_id=OWN), OWN, [PARENT], True),

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from postern.journal.revocations import Kind, Rule
 from postern.local_tenant import LocalTenant
 from tests.pipeline.pipelines import TRIGGERS, Pipelines, open_triggers
+from tests.table import table
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
@@ -258,7 +259,7 @@ def test_the_matrix_is_large_enough_and_every_row_has_a_status_for_every_trigger
     assert all(len(expected.split()) == len(TRIGGERS) for _, expected, _ in MATRIX)
 
 
-@pytest.mark.parametrize(("expected", "credential"), [row[1:] for row in MATRIX], ids=[row[0] for row in MATRIX])
+@table(("expected", "credential"), [row[1:] for row in MATRIX], ids=[row[0] for row in MATRIX])
 async def test_who_is_admitted(pipelines: Pipelines, local_tenant: LocalTenant, expected: str, credential: Any):
     """Each trigger answers as the row says, and its workflow ran if and only if it answered 200."""
     headers = credential(Forge(local_tenant))

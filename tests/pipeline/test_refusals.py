@@ -29,10 +29,11 @@ from postern.local_tenant import LocalTenant
 from postern.runs.runner import Runner
 from postern.triggers.pipeline import Pipeline
 from postern.triggers.secure_transport import Identification
+from tests.databases import put_sqlite
 from tests.pipeline.pipelines import settings_for
 from tests.runs.records import Records
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("own_modules")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("own_modules"), pytest.mark.slow]
 
 JSON = {"content-type": "application/json"}
 WORKFLOWS = """
@@ -105,8 +106,7 @@ async def world(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterator[Worl
     folder.mkdir()
     (folder / "pipelines.py").write_text(WORKFLOWS, encoding="utf-8")
     settings = settings_for(local_tenant, folder)
-    engine = create_engine(f"sqlite:///{tmp_path / 'postern.db'}")
-    schema.metadata.create_all(engine)
+    engine = create_engine(put_sqlite(tmp_path / "postern.db"))
     catalog = load_catalog(settings)
     assert not catalog.snapshot.faults
     log = structlog.get_logger("test")

@@ -23,6 +23,9 @@ from postern.redaction import (
     written,
 )
 from tests.logs.in_memory import Log
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 VALUE = "s3same-0pen"
@@ -118,7 +121,7 @@ BODIES: dict[str, tuple[str, Callable[[str], bytes]]] = {
 }
 
 
-@pytest.mark.parametrize("syntax", BODIES)
+@table("syntax", BODIES)
 def test_a_secret_is_not_recorded_in_any_syntax(syntax: str):
     content_type, made = BODIES[syntax]
     found = {name: kept(made(name), content_type) for name in SECRET}
@@ -128,7 +131,7 @@ def test_a_secret_is_not_recorded_in_any_syntax(syntax: str):
     assert {name for name, text in cut.items() if VALUE in str(text)} == set()
 
 
-@pytest.mark.parametrize("syntax", [each for each in BODIES if "escaped" not in each])
+@table("syntax", [each for each in BODIES if "escaped" not in each])
 def test_a_word_that_only_looks_like_a_secret_stays_readable(syntax: str):
     content_type, made = BODIES[syntax]
     found = {name: kept(made(name), content_type) for name in HARMLESS}
@@ -163,7 +166,7 @@ def test_a_log_line_shows_no_secret_as_field_event_or_in_a_text(restored_logs: N
     assert [line for line in log.lines if VALUE in json.dumps(line)] == []
 
 
-@pytest.mark.parametrize(
+@table(
     ("content", "content_type"),
     [
         (b'{"password": broken', "application/json"),

@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from postern.redaction import REDACTED, body_without_secrets, is_secret_name, without_secret_values
 from postern.redaction.texts import first_sign
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 TYPES = ["", "application/json", "application/x-www-form-urlencoded", "text/xml", "multipart/form-data; boundary=b"]
 
@@ -106,7 +109,7 @@ def test_a_file_in_a_form_beside_a_secret_does_not_hide_it():
     assert "hunter2" not in str(body_without_secrets(body, "multipart/form-data; boundary=b"))
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "expected"),
     [
         ("Authorization: Bearer abc.def ghi", "Authorization: [redacted]"),
@@ -181,7 +184,7 @@ def work(text: str) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", REPEATED)
+@table("part", REPEATED)
 def test_a_reader_reads_a_body_once(part: str):
     """Four times the body is not sixteen times the work."""
     size = 8_000

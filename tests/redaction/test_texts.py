@@ -5,11 +5,14 @@ import time
 import pytest
 
 from postern.redaction import redacted_query, without_secret_values
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJvaWQiOiIxIn0.c2lnbmF0dXJl"
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "expected"),
     [
         ("no such order 4711", "no such order 4711"),

@@ -221,6 +221,7 @@ def swallower(leave: asyncio.Event, timeout: float) -> Any:
     return swallows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_hand", [False, True])
 async def test_a_workflow_that_swallows_its_cancellation_is_answered_for_and_counted(
     runner: Runner, records: Records, ended: list[Run], by_hand: bool
@@ -323,6 +324,7 @@ async def test_a_result_that_comes_after_the_deadline_is_not_a_success(runner: R
     assert (done.outcome.state, done.outcome.status) == (State.TIMED_OUT, 504)
 
 
+@pytest.mark.slow
 async def test_a_run_without_a_connection_of_its_own_is_returned_all_the_same(runner: Runner):
     leave = asyncio.Event()
     done = await apart(runner.start)(

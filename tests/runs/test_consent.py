@@ -13,6 +13,7 @@ from postern.journal.run import Run, State
 from postern.journal.secured import kept_error
 from postern.runs.outcomes import raised
 from postern.transient_errors import worth_retrying
+from tests.table import table
 
 PAGES = "https://postern.example"
 LISA = Caller("user", "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-0000000000aa")
@@ -42,7 +43,7 @@ def of(error: BaseException, caller: Caller = LISA, pages: str = PAGES) -> dict[
     return document
 
 
-@pytest.mark.parametrize(
+@table(
     ("path", "caller", "pages", "url"),
     [
         ("/connect/tickets", LISA, PAGES, f"{PAGES}/connect/tickets"),

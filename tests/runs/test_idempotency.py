@@ -42,6 +42,9 @@ from postern.runs.idempotency import (
     scope_of,
 )
 from tests.journal.engines import all_of
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 JSON = ((b"content-type", b"application/json"),)
 NOW = 1_700_000_000.0
@@ -57,7 +60,7 @@ def settles(engine: Engine, run_id: str, kept: Kept) -> None:
         settle(connection, "scope", run_id, kept)
 
 
-@pytest.mark.parametrize(
+@table(
     ("values", "key"),
     [
         ([b"abc"], "abc"),

@@ -16,8 +16,9 @@ from postern.journal.refusal import Refusal
 from postern.server.process import bind, server_config
 from postern.server.protocol import GuardedProtocol
 from postern.triggers.exchange import EXCHANGE
+from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 HOST = b"Host: postern.test\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
@@ -302,7 +303,7 @@ ACCEPTED = {
 }
 
 
-@pytest.mark.parametrize("payload", ACCEPTED.values(), ids=ACCEPTED.keys())
+@table("payload", ACCEPTED.values(), ids=ACCEPTED.keys())
 async def test_sound_requests_pass_whole_and_byte_by_byte(payload):
     async with serving() as running:
         client = await running.connect()
@@ -568,7 +569,7 @@ ENDLESS = {
 }
 
 
-@pytest.mark.parametrize(("start", "more", "expected"), ENDLESS.values(), ids=ENDLESS.keys())
+@table(("start", "more", "expected"), ENDLESS.values(), ids=ENDLESS.keys())
 async def test_what_never_ends_is_cut_off_while_it_arrives(start, more, expected):
     async with serving() as running:
         client = await running.connect()

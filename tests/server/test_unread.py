@@ -18,8 +18,9 @@ from postern.server.outgoing import Held, Outgoing, beyond
 from postern.server.protocol import GuardedProtocol
 from postern.triggers.exchange import EXCHANGE
 from tests.server.test_protocol import HOST, Echo, Running, eventually, serving
+from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 GET = b"GET /%b HTTP/1.1\r\n" + HOST + b"\r\n"
 SIZE = 12 * 1024 * 1024
@@ -105,8 +106,8 @@ def unwritten(running: Running) -> int:
     return sum(connection.transport.get_write_buffer_size() for connection in running.state.connections)
 
 
-@pytest.mark.parametrize("path", [b"w", b"s"])
-@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
+@table("path", [b"w", b"s"])
+@table("more", [b"", b"Connection: close\r\n"])
 async def test_a_client_that_reads_nothing_is_cut_off_after_its_time(path, more):
     """With one line in the log for all of them."""
     async with serving(Impatient, app=Large()) as running:

@@ -19,6 +19,9 @@ from postern.settings import (
     load_settings,
 )
 from postern.settings.presets import POWER_AUTOMATE_AUDIENCES, PROVIDERS, audience_in, power_automate_audience
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 ID = "aaaaaaaa-0000-4000-8000-000000000001"
 NOWHERE = Path("there-is-no-such-folder")
@@ -171,7 +174,7 @@ def test_limits(tmp_path):
 ONE_OF_FOUR = "Write exactly one of client_secret, certificate, managed_identity = true and federated = true"
 
 
-@pytest.mark.parametrize(
+@table(
     ("auth", "key", "wrong", "fix"),
     [
         # plain secrets

@@ -14,6 +14,7 @@ from postern.settings.granted_auth import GRANTED_ONLY
 from postern.settings.grants import check_grants
 from postern.settings.presets import ENTRA
 from postern.settings.references import secret_references
+from tests.table import table
 
 ID = "aaaaaaaa-0000-4000-8000-000000000001"
 CONSUMERS = "9188040d-6c67-4c5b-b112-36a304b66dad"
@@ -171,7 +172,7 @@ FAULTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("auth", "key", "wrong", "fix"), FAULTS)
+@table(("auth", "key", "wrong", "fix"), FAULTS)
 def test_what_cannot_be_used_is_said_with_its_key_and_its_fix(
     tmp_path: Path, auth: str, key: str, wrong: str, fix: str
 ):

@@ -15,6 +15,7 @@ from postern.settings import (
     load_settings,
     settings_table,
 )
+from tests.table import table
 
 ADA = "aaaaaaaa-0000-4000-8000-000000000001"
 LISA = "BBBBBBBB-0000-4000-8000-000000000002"
@@ -156,7 +157,7 @@ def test_good_values(load, name, value, kept):
     assert getattr(load(**{"POSTERN_" + name.upper(): value}), name) == kept
 
 
-@pytest.mark.parametrize(
+@table(
     ("name", "value", "wrong"),
     [
         ("tenant_id", "contoso", "'contoso' is not an id"),

@@ -10,11 +10,12 @@ from postern.telemetry.environment import (
     names_service,
     signals_of,
 )
+from tests.table import table
 
 ON = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 
 
-@pytest.mark.parametrize(
+@table(
     ("environment", "found"),
     [
         ({}, (False, False, False)),

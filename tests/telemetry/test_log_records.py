@@ -9,6 +9,7 @@ from opentelemetry.trace import get_current_span
 
 from postern.telemetry.log_records import MOST_ATTRIBUTES, log_record
 from postern.trace import run_span_id, trace_id_of
+from tests.table import table
 
 RUN = "019b796d-d600-7000-8000-000000000001"
 LINE = {"timestamp": "2026-11-29T20:00:00.250Z", "level": "warning", "event": "step-retried", "logger": "postern"}
@@ -47,9 +48,7 @@ def test_a_line_belongs_to_the_span_of_its_run(fields, trace, span):
     assert (at.trace_id, at.span_id) == (int(trace or "0", 16), int(span or "0", 16))
 
 
-@pytest.mark.parametrize(
-    "line", [b"", b"{}", b"[]", b"7", b"null", b'{"timestamp": 7}', b'{"timestamp": "soon"}', b"\xff"]
-)
+@table("line", [b"", b"{}", b"[]", b"7", b"null", b'{"timestamp": 7}', b'{"timestamp": "soon"}', b"\xff"])
 def test_what_is_no_line_is_no_record(line):
     assert log_record(line, 0) is None
 

@@ -12,6 +12,8 @@ from postern.telemetry.otlp import Otlp, _session
 from postern.telemetry.spans import Ended
 from tests.telemetry.collector import Collector, collecting
 
+pytestmark = pytest.mark.slow
+
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = Ended("POST", "server", TRACE, "b7ad6b7169203331", "", 1, 2, 1)
 

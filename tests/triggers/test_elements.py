@@ -13,6 +13,8 @@ from postern.elements import has_more_elements
 from postern.errors import Problem
 from postern.triggers.read import arguments
 
+pytestmark = pytest.mark.slow
+
 JSON = "application/json"
 TEXTS = st.text(alphabet='ab,[]{}:"\\ é')
 VALUES = st.recursive(

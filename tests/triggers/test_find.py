@@ -10,6 +10,7 @@ from postern import Context, Problem, anonymous, workflow
 from postern.access import OPEN
 from postern.catalog import Trigger
 from postern.triggers.find import find
+from tests.table import table
 
 
 @workflow(access=anonymous(), methods=["GET", "POST"])
@@ -47,7 +48,7 @@ def test_a_trigger_is_found_by_its_name_and_relative_path(method, path, name, pa
     assert found.path_parameters == parameters
 
 
-@pytest.mark.parametrize(
+@table(
     "path",
     [
         b"",
@@ -100,7 +101,7 @@ def test_anything_else_is_an_unknown_trigger(path):
     assert caught.value.code == "unknown-trigger"
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "HEAD", "OPTIONS", "TRACE", "post", "CONNECT", ""])
+@table("method", ["GET", "PUT", "HEAD", "OPTIONS", "TRACE", "post", "CONNECT", ""])
 def test_another_method_is_rejected_and_the_declared_ones_are_named(method):
     with pytest.raises(Problem) as caught:
         find(TRIGGERS, method, b"/triggers/order/orders/42/lines/1")

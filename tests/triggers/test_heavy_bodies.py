@@ -15,6 +15,8 @@ from postern.triggers.read import arguments
 from tests.heavy.bodies import bodies, listed
 from tests.heavy.workflows import heavy
 
+pytestmark = pytest.mark.slow
+
 WORKFLOWS = {each.name: each for each in vars(heavy).values() if isinstance(each, Workflow)}
 PARSED = listed('{"a":1,"b":""}', 3)
 MOST = 120

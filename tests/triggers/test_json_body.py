@@ -17,6 +17,7 @@ from postern import Context, Problem, workflow
 from postern.authoring.validators import validators_of
 from postern.triggers.json_body import read_typed, read_untyped
 from postern.triggers.read import arguments
+from tests.table import table
 
 JSON = b"application/json"
 T = TypeVar("T")
@@ -82,8 +83,8 @@ TYPES: dict[Any, str] = {
 NOT_FINITE = ("NaN", "-NaN", "Infinity", "-Infinity", "1e999", "-1E+999", "1e0400", "9" * 400 + ".0", "1.8e308")
 
 
-@pytest.mark.parametrize("number", NOT_FINITE)
-@pytest.mark.parametrize("kind", TYPES, ids=str)
+@table("number", NOT_FINITE)
+@table("kind", TYPES, ids=str)
 def test_a_number_that_is_not_finite_never_gets_in(kind: Any, number: str):
     body = (TYPES[kind] % number).encode()
     with pytest.raises(Problem) as caught:
@@ -91,15 +92,15 @@ def test_a_number_that_is_not_finite_never_gets_in(kind: Any, number: str):
     assert caught.value.code == "invalid-json"
 
 
-@pytest.mark.parametrize("body", [number.encode() for number in NOT_FINITE] + [b'{"a": [1e999]}'])
+@table("body", [number.encode() for number in NOT_FINITE] + [b'{"a": [1e999]}'])
 def test_nor_into_an_untyped_parameter(body: bytes):
     with pytest.raises(Problem) as caught:
         read_untyped(body)
     assert caught.value.code == "invalid-json"
 
 
-@pytest.mark.parametrize("text", ["NaN", "nan", "inf", "-Infinity", "1e999"])
-@pytest.mark.parametrize("kind", [Pay, Bill, Loose, Box[float], dict[str, float]], ids=str)
+@table("text", ["NaN", "nan", "inf", "-Infinity", "1e999"])
+@table("kind", [Pay, Bill, Loose, Box[float], dict[str, float]], ids=str)
 def test_nor_as_a_string(kind: Any, text: str):
     """pydantic makes numbers of strings."""
     with pytest.raises(ValidationError, match="finite"):
@@ -128,7 +129,7 @@ def test_texts_that_look_like_such_numbers_are_texts(name: str):
     assert read_untyped(body) == {"name": name}
 
 
-@pytest.mark.parametrize(
+@table(
     "number",
     [
         "99999999999999999.99",
@@ -141,7 +142,7 @@ def test_texts_that_look_like_such_numbers_are_texts(name: str):
         "1.10",
     ],
 )
-@pytest.mark.parametrize("shape", ['{"net": %s}', '{"parts": [{"net": %s}, {"net": 1.5}]}'])
+@table("shape", ['{"net": %s}', '{"parts": [{"net": %s}, {"net": 1.5}]}'])
 def test_a_decimal_keeps_its_digits(number: str, shape: str):
     found = read_typed(validators_of(TypeAdapter(Bill)), (shape % number).encode())
     assert (found.parts[0] if found.parts else found).net == Decimal(number)

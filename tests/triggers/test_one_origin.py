@@ -1,16 +1,16 @@
 """Which replies of workflows are sandboxed while the console's pages are at the same origin, and what is left out."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.media_types import is_inert
 from postern.triggers.one_origin import SANDBOX, on_one_origin
+from tests.table import table
 
 CSP = b"content-security-policy"
 
 
-@pytest.mark.parametrize(
+@table(
     "content_type",
     [
         "application/json",
@@ -31,7 +31,7 @@ def test_json_text_and_pdf_are_sent_as_they_are(content_type: str):
     assert on_one_origin(sent) == sent
 
 
-@pytest.mark.parametrize(
+@table(
     "content_type",
     [
         "text/html",
@@ -87,7 +87,7 @@ def test_the_sandbox_is_added_to_the_authors_own_policy():
     assert on_one_origin(kept) == kept
 
 
-@pytest.mark.parametrize(
+@table(
     ("name", "value"),
     [
         ("x-content-type-options", "none"),

@@ -17,6 +17,7 @@ from postern.triggers.challenge import UNSIGNED
 from postern.triggers.rejections import NETWORK
 from postern.triggers.secure_transport import CODE
 from tests.pipeline.pipelines import settings_for
+from tests.table import table
 
 FOLDER = Path(postern.triggers.__file__).parent
 TROUBLESHOOTING = (FOLDER / "TROUBLESHOOTING.md").read_text(encoding="utf-8")
@@ -87,7 +88,7 @@ def where(status: int, code: str) -> set[str]:
     return by_code | {section for statuses, codes, section in seen() if status in statuses and not codes}
 
 
-@pytest.mark.parametrize("code", sorted(PROBLEMS))
+@table("code", sorted(PROBLEMS))
 def test_what_people_see_leads_to_the_cause_of_each_code(code: str):
     """From the status of the reply, by the first table, to a section that explains the code."""
     places = [sections()[place] for place in where(PROBLEMS[code].status, code)]

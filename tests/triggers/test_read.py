@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from postern import Context, Problem, workflow
 from postern.triggers.read import Disconnected, arguments, read_body, whole_body
+from tests.table import table
 
 pytestmark = pytest.mark.anyio
 
@@ -160,7 +161,7 @@ async def test_a_compressed_body_is_not_unpacked(coding):
     assert caught.value.status == 415
 
 
-@pytest.mark.parametrize(
+@table(
     ("function", "body", "content_type", "expected"),
     [
         (typed, b'{"name": "a", "age": 1}', JSON, {"form": Form(name="a", age=1)}),
@@ -186,8 +187,8 @@ AS_SENT = ("", "\ufeff", " \r\n", "\ufeff\n")
 """What may come before a document: a byte order mark, as SharePoint's webhooks send one, and white space."""
 
 
-@pytest.mark.parametrize("before", AS_SENT)
-@pytest.mark.parametrize(
+@table("before", AS_SENT)
+@table(
     "content_type",
     [
         None,
@@ -201,7 +202,7 @@ AS_SENT = ("", "\ufeff", " \r\n", "\ufeff\n")
         b"application/cloudevents+json",
     ],
 )
-@pytest.mark.parametrize("function", [typed, optional, untyped, lenient])
+@table("function", [typed, optional, untyped, lenient])
 def test_json_is_read_under_every_name_that_senders_give_it(function, content_type, before):
     body = (before + '{"name": "a", "age": 1}').encode()
     (found,) = arguments(function, body, content_type, {}).values()
@@ -228,7 +229,7 @@ def test_parts_of_the_path_are_converted_to_their_types():
     assert given == {"form": Form(name="a", age=1), "room": 7, "day": "monday"}
 
 
-@pytest.mark.parametrize(
+@table(
     ("function", "body", "content_type", "path", "code", "where"),
     [
         (typed, b"", None, {}, "invalid-json", [""]),
@@ -269,7 +270,7 @@ def test_a_body_that_does_not_fit_is_answered_with_what_is_wrong_and_where(
     assert [mistake["where"] for mistake in caught.value.members.get("errors", [])] == (where or [])
 
 
-@pytest.mark.parametrize(
+@table(
     ("content_type", "came"),
     [
         (None, "the request has no Content-Type."),

@@ -34,6 +34,7 @@ from postern.triggers.secure_transport import (
 from tests.pipeline.pipelines import settings_for
 from tests.process.servers import until
 from tests.server.test_protocol import HOST, Echo, serving
+from tests.table import table
 
 pytestmark = pytest.mark.anyio
 
@@ -108,7 +109,7 @@ async def scope_behind(
     return seen[0]
 
 
-@pytest.mark.parametrize(("scheme", "peer", "named", "fields", "wrong"), WAYS, ids=IDS)
+@table(("scheme", "peer", "named", "fields", "wrong"), WAYS, ids=IDS)
 async def test_the_ways_that_a_token_may_come(scheme, peer, named, fields, wrong):
     """A token over an insecure transport is neither recalled nor verified. Without a token, the usual 401."""
     seen: list[Any] = []

@@ -10,6 +10,8 @@ import pytest
 from postern.triggers import thread_turns
 from postern.triggers.thread_turns import ThreadTurns
 
+pytestmark = pytest.mark.slow
+
 
 def compute(seconds: float) -> None:
     until = thread_time() + seconds

@@ -31,6 +31,9 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.vault.secret import SecretState
 from postern.journal.database.revisions import HEAD
 from postern.settings import load_settings
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 URL, GIB, DAY = "https://flows.example", 2**30, 86400.0
 ENTRA = datetime(2026, 1, 31, 10, 0, 0, tzinfo=UTC)
@@ -43,7 +46,7 @@ def states(found: list[Finding]) -> list[str]:
     return [each.state for each in found]
 
 
-@pytest.mark.parametrize(
+@table(
     ("ahead", "took", "state"),
     [
         (0, 0.1, "ok"),
@@ -61,7 +64,7 @@ def test_the_clock_is_compared_with_the_leeway(ahead: float, took: float, state:
     assert states(clock_finding(ENTRA, at - took / 2, at + took / 2, 60)) == [state]
 
 
-@pytest.mark.parametrize(
+@table(
     ("seen", "near", "expected"),
     [
         (Seen("unauthenticated", "203.0.113.9"), False, ["ok", "ok"]),

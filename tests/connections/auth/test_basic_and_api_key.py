@@ -15,6 +15,7 @@ from postern.connections.faults import ConnectionFault
 from postern.http_client import Request
 from postern.settings import ApiKeyAuth, BasicAuth, SecretReference
 from tests.connections.token_server import Kept
+from tests.table import table
 
 pytestmark = pytest.mark.anyio
 
@@ -151,8 +152,8 @@ async def test_after_a_while_a_rejected_secret_is_read_again():
     assert found.value == "two"
 
 
-@pytest.mark.parametrize("make", [basic, in_header, in_query])
-@pytest.mark.parametrize("value", ["", " ", "planted\n", " planted", "plan\r\nted: x", "plan\x00ted", "planted\x7f"])
+@table("make", [basic, in_header, in_query])
+@table("value", ["", " ", "planted\n", " planted", "plan\r\nted: x", "plan\x00ted", "planted\x7f"])
 async def test_a_secret_that_is_not_one_line_is_a_clear_fault(make, value: str):
     """Most often a secret was stored with the end of its line."""
     with pytest.raises(ConnectionFault) as caught:

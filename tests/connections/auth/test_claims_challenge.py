@@ -3,13 +3,13 @@
 import json
 from base64 import b64encode, urlsafe_b64encode
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.access import claims_request
 from postern.connections.auth.claims_challenge import LONGEST, claims_asked_for
 from postern.triggers.challenge import claims_challenge
+from tests.table import table
 
 C1 = claims_request.auth_context("c1")
 ENCODED = b64encode(C1.encode()).decode()
@@ -20,7 +20,7 @@ def challenge(document: str) -> str:
     return f'Bearer error="insufficient_claims", claims="{b64encode(document.encode()).decode()}"'
 
 
-@pytest.mark.parametrize(
+@table(
     ("fields", "claims"),
     [
         ([claims_challenge(C1, "https://login.microsoftonline.com")], C1),

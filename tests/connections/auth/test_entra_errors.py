@@ -25,8 +25,9 @@ from postern.connections.faults import ConnectionFault
 from postern.local_tenant import LocalTenant, serve
 from postern.local_tenant.client_certificates import ClientCertificate, new_certificate
 from tests.connections.entra_entries import around, by_certificate, by_secret, fault_of, reference
+from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 UNKNOWN = "00000000-0000-0000-0000-000000000001"
 FLOW = "https://service.flow.microsoft.com"
@@ -75,7 +76,7 @@ def test_the_table_has_every_code():
     assert set(ADVICE) == set(FAULTS)
 
 
-@pytest.mark.parametrize("code", FAULTS)
+@table("code", FAULTS)
 def test_each_code_names_the_request_and_how_to_fix_it(code: int):
     answer = SimpleNamespace(json=lambda: {"error_codes": [code], "error_description": "AADSTS1: MARKER"})
     error = Exception("MARKER")

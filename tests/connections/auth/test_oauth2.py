@@ -21,7 +21,7 @@ from postern.settings import OAuth2Auth
 from tests.connections.counterparts import Waits
 from tests.connections.token_server import Kept, TokenServer, raw, reply, token_server
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 PLANTED = "planted+/=&: ~S3cret%"
 CLIENT = "client+1"

@@ -22,6 +22,7 @@ from postern.connections.faults import ConnectionFault
 from postern.http_client import http_client
 from postern.settings import OAuth2Auth
 from tests.connections.token_server import Kept, reply, token_server
+from tests.table import table
 
 pytestmark = pytest.mark.anyio
 
@@ -93,9 +94,9 @@ def test_each_parameter_arrives_as_it_was_written(parameters: dict[str, str], re
     assert dict(form(made)) == {"grant_type": "client_credentials", **wanted}
 
 
-@pytest.mark.parametrize("ways", [{"client_authentication": "private_key_jwt"}, {"identity_provider": "google"}])
-@pytest.mark.parametrize("key_id", [None, "key 2"])
-@pytest.mark.parametrize("audience", [None, "https://idp.example"])
+@table("ways", [{"client_authentication": "private_key_jwt"}, {"identity_provider": "google"}])
+@table("key_id", [None, "key 2"])
+@table("audience", [None, "https://idp.example"])
 def test_an_assertion_names_its_key_and_audience(ways: dict[str, str], key_id: str | None, audience: str | None):
     auth = signing(scopes=["a"], key_id=key_id, assertion_audience=audience, **ways)
     fields = dict(form(token_request(auth, PEM)))
@@ -105,8 +106,8 @@ def test_an_assertion_names_its_key_and_audience(ways: dict[str, str], key_id: s
     assert jwt.decode(assertion, KEY.public_key(), ["ES256"], audience=wanted)["aud"] == wanted
 
 
-@pytest.mark.parametrize("ways", [{"client_authentication": "private_key_jwt"}, {"identity_provider": "google"}])
-@pytest.mark.parametrize("order", list(permutations(range(4))))
+@table("ways", [{"client_authentication": "private_key_jwt"}, {"identity_provider": "google"}])
+@table("order", list(permutations(range(4))))
 def test_an_assertion_has_the_chain_of_its_key_in_order(ways: dict[str, str], order: tuple[int, ...]):
     """Whatever the order of the secret: each certificate is followed by its issuer's (RFC 7515, section 4.1.6)."""
     auth = signing(scopes=["a"], certificate_chain=True, **ways)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from postern.connections.auth.token_cache import Token
 from postern.connections.auth.token_response import Answer, TokenFault, read_token
+from tests.table import table
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3))
@@ -50,7 +51,7 @@ def test_any_members(status: int, members: dict[str, Any]):
     usable(Answer(status, json.dumps(members).encode()))
 
 
-@pytest.mark.parametrize(
+@table(
     "members",
     [
         {},
@@ -65,7 +66,7 @@ def test_any_members(status: int, members: dict[str, Any]):
         {"error": False, "error_description": None},
     ],
 )
-@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@table("mark", [b"", b"\xef\xbb\xbf"])
 def test_what_providers_leave_out_or_empty_is_no_fault(members: dict[str, Any], mark: bytes):
     body = mark + json.dumps({"access_token": "T1", "expires_in": 60, **members}).encode()
     assert read_token(Answer(200, body)) == Token("T1", 60)

@@ -20,7 +20,7 @@ from postern.settings import load_settings
 from postern.transient_errors import retry_after, worth_retrying
 from tests.connections.calling import ENTRA, GUID, TOKEN, Counterpart, calling, problem, serving
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 RUN = new_id()
 HONOURS = {"honours_idempotency_key": True}

@@ -17,8 +17,9 @@ from postern.connections.response import TEXT_ENCODINGS, Answer, in_utf8
 from postern.http_client import Response as Received
 from postern.transient_errors import worth_retrying
 from tests.connections.calling import Counterpart, calling, serving
+from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 UMLAUT = '{"v":"ü"}'
 BOM = codecs.BOM_UTF8
@@ -28,10 +29,8 @@ def received(content: bytes, kind: str | None, status: int = 200) -> Answer:
     return Answer(status, content=content, headers={} if kind is None else {"Content-Type": kind})
 
 
-@pytest.mark.parametrize(
-    "made", [received, lambda content, kind: Received(200, content=content, headers={"Content-Type": kind})]
-)
-@pytest.mark.parametrize(
+@table("made", [received, lambda content, kind: Received(200, content=content, headers={"Content-Type": kind})])
+@table(
     ("content", "kind"),
     [
         (UMLAUT.encode(), "application/json"),

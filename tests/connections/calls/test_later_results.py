@@ -13,8 +13,9 @@ from postern.connections.calls.failures import MAY_STILL_RUN
 from postern.connections.calls.later_result import Stage, stage_of, wait_before
 from postern.http_client import Response as Received
 from tests.connections.calling import ENTRA, Counterpart, calling, problem, serving
+from tests.table import table
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 DONE = JSONResponse({"approved": True})
 OPERATIONS = ["Operation-Location", "Azure-AsyncOperation", "operation-location"]
@@ -120,7 +121,7 @@ async def test_a_result_that_is_gone_is_an_error(tmp_path: Path, before: list[Re
     assert (error.status, len(paths)) == (404, 2 + len(before))
 
 
-@pytest.mark.parametrize(
+@table(
     ("after", "look", "left", "seconds"),
     [
         ("7", 1, 1000, 7),
@@ -141,7 +142,7 @@ def test_the_next_look_is_when_the_other_side_says(after: str, look: int, left: 
     assert wait_before(response, look, now=1_000_000, left=left) == seconds
 
 
-@pytest.mark.parametrize(
+@table(
     ("status", "body", "operation", "stage"),
     [
         (202, {}, False, Stage.PENDING),

@@ -12,7 +12,7 @@ from postern.connections.calls.call_response import IDEMPOTENT, may_have_run, ma
 from tests.connections.calling import Counterpart, calling, problem, serving
 from tests.connections.counterparts import always, listening, reply
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 AFTER = {"Retry-After": "0"}
 CUT = "upstream connect error or disconnect/reset before headers. reset reason: connection termination"

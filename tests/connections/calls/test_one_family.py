@@ -25,7 +25,7 @@ from postern.transient_errors import worth_retrying
 from tests.connections.calling import Counterpart, calling, serving
 from tests.runs.contexts import context
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 MARK = "Marker-of-a-secret"
 

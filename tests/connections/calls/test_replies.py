@@ -21,6 +21,7 @@ from postern.elements import has_more_elements
 from postern.http_client import Response
 from postern.settings.entries import MAX_RESPONSE_ELEMENTS
 from tests.connections.calling import Counterpart, calling, serving
+from tests.table import table
 
 pytestmark = pytest.mark.anyio
 
@@ -168,14 +169,14 @@ def json_reply_of(content: bytes) -> Any:
     return Sent(content, media_type="application/json")
 
 
-@pytest.mark.parametrize("named", ["punycode", "idna", "zlib", "bz2", "hex", "unicode_escape", "utf-7", "x" * 5000])
+@table("named", ["punycode", "idna", "zlib", "bz2", "hex", "unicode_escape", "utf-7", "x" * 5000])
 def test_text_is_not_decoded_by_codecs_that_take_long_or_unfold(named: str):
     text = "añb"
     response = json_reply(text.encode(), f"text/plain; charset={named}")
     assert (response.encoding, response.text, value_of(response, 1)) == ("utf-8", text, text)
 
 
-@pytest.mark.parametrize("named", sorted(TEXT_ENCODINGS))
+@table("named", sorted(TEXT_ENCODINGS))
 def test_text_is_decoded_by_the_encodings_of_text(named: str):
     response = json_reply("abc".encode(named), f"text/plain; charset={named}")
     assert value_of(response, 1) == "abc"

@@ -8,7 +8,7 @@ from postern.connections.grants.no_grant import NoGrant
 from postern.connections.grants.states import Shown, condition
 from tests.connections.grants.renewal import LISA, NOW, World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 def end(world: World) -> None:

@@ -21,7 +21,7 @@ from postern.local_tenant.directory import FOREIGN_TENANT_ID, TENANT_ID
 from postern.settings import GrantedAuth, load_settings
 from tests.connections.entra_entries import around
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 BACK = "http://127.0.0.1:8080/console/callback"
 STATE, SECRET = new_secret(), new_secret()

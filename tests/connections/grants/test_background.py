@@ -12,7 +12,7 @@ from postern.connections.grants.uses import FLUSHED_EVERY, NOTED_EVERY, Uses
 from postern.journal import grants
 from tests.connections.grants.renewal import LISA, NOW, World, unwell
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 def background(world: World, process: object = None) -> Background:

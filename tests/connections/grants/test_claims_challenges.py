@@ -17,7 +17,7 @@ from postern.journal import grants as table
 from postern.journal.grants import State
 from tests.connections.grants.renewal import LISA, NOW, World, ended, unwell
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 C1 = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
 C2 = '{"access_token":{"acrs":{"essential":true,"value":"c2"}}}'

@@ -32,10 +32,11 @@ from tests.connections.grants.granting import (
     person,
     told,
 )
+from tests.table import table
 
 OF_OPERATOR = "An operator, on the page Connections of the console, must"
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ELSEWHERE = Caller("user", person("lisa").object_id, "00000000-0000-0000-0000-0000000000ee")
 INSTANCE = "https://acme.my.salesforce.com"
@@ -301,7 +302,7 @@ async def test_an_author_s_address_elsewhere_is_rejected_before_anything_is_sent
 DOMAINS = ("salesforce.com", "force.com")
 
 
-@pytest.mark.parametrize(
+@table(
     ("base", "to"),
     [
         ("https://acme.my.salesforce.com", "https://acme.my.salesforce.com/v1/x?a=1"),

@@ -17,6 +17,7 @@ from postern.http_client import http_client
 from postern.settings import GrantedAuth
 from tests.connections.conftest import Hand
 from tests.connections.token_server import Received, TokenServer, raw, reply, token_server
+from tests.table import table
 
 pytestmark = pytest.mark.anyio
 
@@ -154,8 +155,8 @@ def test_endpoints_may_be_at_another_host_but_only_over_https():
     )
 
 
-@pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "revocation_endpoint"])
-@pytest.mark.parametrize(
+@table("name", ["authorization_endpoint", "token_endpoint", "revocation_endpoint"])
+@table(
     "address",
     [None, 5, "", "http://login.example/x", "https://u:p@login.example", "https://x.example#a", "javascript:alert(1)",
      "https://x.example/\n", "//x.example", ["https://x.example"], "http://127.0.0.1:2375/build", "http://localhost"],

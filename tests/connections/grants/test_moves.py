@@ -18,6 +18,7 @@ from postern.connections.grants.moves import (
     next_move,
 )
 from postern.journal.grants import Event, Grant, State
+from tests.table import table
 
 NOW = 1_700_000_000.0
 C1, C2 = '{"access_token":{"acrs":{"value":"c1"}}}', '{"access_token":{"acrs":{"value":"c2"}}}'
@@ -41,7 +42,7 @@ OLD = replace(GRANT, access_expires_at=NOW + 60.0)
 TAKEN = replace(OLD, attempt="a", holder="node-2")
 
 
-@pytest.mark.parametrize(
+@table(
     ("grant", "more", "move"),
     [
         (None, {}, Move.MISSING),
@@ -72,7 +73,7 @@ def renewed(*seconds_ago: float) -> tuple[Event, ...]:
     return (connected, *(Event(NOW - seconds, "refreshed") for seconds in sorted(seconds_ago, reverse=True)))
 
 
-@pytest.mark.parametrize(
+@table(
     ("history", "claims", "rejected", "may"),
     [
         (renewed(100.0), "", True, True),

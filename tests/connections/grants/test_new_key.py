@@ -13,7 +13,7 @@ from postern.journal.grant_upkeep import close_restored
 from postern.journal.grants import State
 from tests.connections.grants.renewal import LISA, NOW, Keys, World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 OWNERS = [f"tenant/{number}" for number in range(4)]
 

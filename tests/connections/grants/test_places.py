@@ -13,6 +13,9 @@ from postern.connections.grants.places import place_of
 from postern.journal.grants import State
 from postern.settings import load_settings
 from tests.connections.grants.renewal import LISA, World
+from tests.table import table
+
+pytestmark = pytest.mark.slow
 
 LOGIN = "https://login.example"
 URLS = {"authorization_url": "https://id.example/authorize", "token_url": "https://id.example/token"}
@@ -36,7 +39,7 @@ def place(authority: str = LOGIN, base_url: str = "https://api.example/v1", **au
 OF_ENTRA: dict[str, Any] = {"identity_provider": "entra", "scopes": ["User.Read"]}
 
 
-@pytest.mark.parametrize(
+@table(
     "changed",
     [
         {"base_url": "https://api.other.example/v1"},
@@ -56,7 +59,7 @@ def test_another_provider_client_or_api_is_another_place(changed: dict[str, Any]
     assert place(**changed) != place()
 
 
-@pytest.mark.parametrize(
+@table(
     "changed",
     [
         {"base_url": "https://API.example/v2"},

@@ -13,7 +13,7 @@ from postern.journal import grants as table
 from postern.journal.grants import State
 from tests.connections.grants.renewal import LISA, NOW, World, unwell
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 AGAIN = Issued(GrantTokens("again", "again"), 3600.0, account="other")
 

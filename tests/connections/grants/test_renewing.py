@@ -19,7 +19,7 @@ from postern.journal import grants as table
 from postern.journal.grants import State
 from tests.connections.grants.renewal import LISA, NOW, World, ended, unwell
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 async def token(world: World, owner: str = LISA) -> str:

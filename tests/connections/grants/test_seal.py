@@ -12,6 +12,8 @@ from postern.connections.grants.tokens import GrantTokens
 from postern.connections.sealing.sealed_text import NONCE_BYTES, CannotOpen
 from tests.connections.sealing.ring import Ring
 
+pytestmark = pytest.mark.slow
+
 KEY = bytes(range(32))
 TOKENS = GrantTokens("ACCESS-TOKEN", "REFRESH-TOKEN")
 TEXTS = st.text(max_size=20)

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import pytest
-
 from postern.connections.grants.reasons import REASONS
 from postern.connections.grants.states import SOON, Shown, condition
 from postern.journal.grants import State
 from tests.grants import DAY, NOW, grant
+from tests.table import table
 
 STATES: list[tuple[str, dict[str, Any], Shown, str, float | None]] = [
     ("connected", {}, Shown.CONNECTED, "", None),
@@ -24,9 +23,7 @@ STATES: list[tuple[str, dict[str, Any], Shown, str, float | None]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("values", "state", "reason", "ends_at"), [row[1:] for row in STATES], ids=[r[0] for r in STATES]
-)
+@table(("values", "state", "reason", "ends_at"), [row[1:] for row in STATES], ids=[r[0] for r in STATES])
 def test_the_state_follows_from_the_row_and_the_time(
     values: dict[str, Any], state: Shown, reason: str, ends_at: float | None
 ):

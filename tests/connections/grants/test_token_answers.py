@@ -22,6 +22,7 @@ from postern.connections.grants.token_answers import (
     scopes_in,
 )
 from postern.journal.grants import LONGEST, Renewed
+from tests.table import table
 
 MARKER = "planted~S3cret.Value"
 CODES = {
@@ -50,7 +51,7 @@ def refusal(found: Answer, after: float | None = None) -> RefusedByProvider:
     return raised.value
 
 
-@pytest.mark.parametrize(
+@table(
     ("members", "expected"),
     [
         ({}, TokenAnswer("t")),
@@ -73,7 +74,7 @@ def test_tokens_are_read_with_what_the_provider_says_beside_them(members: dict[s
     assert read_answer(answer(access_token="t", **members)) == expected
 
 
-@pytest.mark.parametrize(
+@table(
     ("found", "code", "reason"),
     [
         (answer(400, error="invalid_grant"), "invalid_grant", "ended"),
@@ -148,7 +149,7 @@ def test_a_grant_that_ends_with_a_challenge_needs_a_person(claims: str, reason: 
     assert (found.code, found.reason) == ("invalid_grant", reason)
 
 
-@pytest.mark.parametrize("claims", [None, 5, {}, "", "text", "[1]", "5", '{"a": "ä"}', json.dumps({"a": "x" * 9000})])
+@table("claims", [None, 5, {}, "", "text", "[1]", "5", '{"a": "ä"}', json.dumps({"a": "x" * 9000})])
 def test_what_is_no_challenge_is_left_out(claims: Any):
     assert claims_in({"claims": claims}) == ""
 
@@ -227,7 +228,7 @@ def test_a_lifetime_is_the_same_as_number_and_as_text(seconds: float):
     assert lifetime(seconds) == lifetime(repr(seconds)) == seconds
 
 
-@pytest.mark.parametrize("written", [None, True, "", "soon", "nan", "inf-", 0, -1, "0", "-5", [], {}])
+@table("written", [None, True, "", "soon", "nan", "inf-", 0, -1, "0", "-5", [], {}])
 def test_what_is_no_lifetime_is_as_if_it_were_not_there(written: Any):
     assert lifetime(written) is None
 

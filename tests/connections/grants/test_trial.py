@@ -22,6 +22,7 @@ from postern.errors import problem
 from postern.http_client import Request
 from postern.journal.grants import SHARED, Grant, State
 from postern.settings import load_settings
+from tests.table import table
 
 if TYPE_CHECKING:
     from postern.connections.auth.sign_in_context import SignInContext
@@ -157,7 +158,7 @@ async def test_a_grant_that_works_passes_each_stage():
     assert found == [Access(ACCESS, 4, "")]
 
 
-@pytest.mark.parametrize(
+@table(
     ("world", "stage", "says"),
     [
         (World(vault=AWAY), "key", "POSTERN_KEY_VAULT_URL does not answer"),

@@ -3,7 +3,6 @@
 from typing import Any
 
 import jwt
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +10,7 @@ from postern.connections.grants.accounts import LEEWAY, instance_url, named_acco
 from postern.connections.grants.id_tokens import GOOGLE, Account, account_in, issuers_of, shown_name
 from postern.connections.grants.scopes import missing_scopes
 from postern.settings.grant_presets import GRANT_PRESETS
+from tests.table import table
 
 NOW = 1_800_000_000
 ISSUER = "https://login.example/tenant"
@@ -42,7 +42,7 @@ def test_a_good_id_token_names_the_account():
     assert account(token(email=...)) == Account("subject", "")
 
 
-@pytest.mark.parametrize(
+@table(
     "changes",
     [
         *[{"iss": iss} for iss in (..., None, "", ISSUER + "/", ISSUER.upper(), "https://evil.example", [ISSUER])],
@@ -76,7 +76,7 @@ def test_google_writes_its_issuer_in_two_ways():
     assert issuers_of(ISSUER) == (ISSUER,)
 
 
-@pytest.mark.parametrize(
+@table(
     ("profile", "expected"),
     [
         ({"id": 583231, "login": "octocat"}, Account("583231", "octocat")),
@@ -96,7 +96,7 @@ def test_the_account_of_a_profile(profile: dict[str, Any], expected: Account | N
     assert named_account(profile) == expected
 
 
-@pytest.mark.parametrize(
+@table(
     ("written", "expected"),
     [
         ("https://acme.my.salesforce.com", "https://acme.my.salesforce.com"),
@@ -133,7 +133,7 @@ def test_no_spelling_leads_to_another_host(middle: str, end: str):
         assert (URL(found).scheme, URL(found).path, URL(found).userinfo) == ("https", "/", b"")
 
 
-@pytest.mark.parametrize(
+@table(
     ("written", "expected"),
     [
         ("https://login.salesforce.com/id/00Dx0000000BV7z/005x00000012Q9P", "00Dx0000000BV7z/005x00000012Q9P"),
@@ -159,7 +159,7 @@ def test_a_name_for_showing_is_one_short_line(value: object):
     assert shown == "" or shown.isprintable()
 
 
-@pytest.mark.parametrize(
+@table(
     ("requested", "granted", "missing"),
     [
         (["a", "b"], None, []),

@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from postern.authoring.sign_in_required import SignInRequired
 from postern.connections.auth.entra_errors import TokenDetails, claims_of
 from postern.connections.auth.entra_token_request import EntraRefused
 from postern.connections.on_behalf_of.errors import fault_of
+from tests.table import table
 
 DETAILS = TokenDetails(
     way="application",
@@ -38,7 +38,7 @@ class Refusal(Exception):
         return self.document
 
 
-@pytest.mark.parametrize(
+@table(
     ("codes", "claims", "kind", "passed_on", "text"),
     [
         ((65001,), "", ConsentRequired, "", "granted the application the-application the-scope"),
@@ -73,7 +73,7 @@ def test_who_has_to_act(codes: tuple[int, ...], claims: str, kind: type | None, 
     assert (type(own), str(own), vars(own)) == (type(fault), str(fault), vars(fault))
 
 
-@pytest.mark.parametrize(
+@table(
     ("document", "claims"),
     [
         ({"claims": CLAIMS}, CLAIMS),

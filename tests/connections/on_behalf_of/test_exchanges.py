@@ -17,7 +17,7 @@ from postern.connections.on_behalf_of.caller_token import CallerToken, digest_of
 from postern.connections.on_behalf_of.exchanges import Exchanges
 from tests.connections.conftest import Hand
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 NOW = 1_000_000.0
 

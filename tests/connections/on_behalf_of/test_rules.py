@@ -27,6 +27,7 @@ from postern.connections.on_behalf_of.rules import (
     wrong_with_run,
     wrong_with_workflow,
 )
+from tests.table import table
 
 TENANT = "aaaaaaaa-0000-4000-8000-00000000000a"
 OTHER = "bbbbbbbb-0000-4000-8000-00000000000b"
@@ -38,7 +39,7 @@ OWN = Application(TENANT, ID, ID, ("api://postern", ID))
 PEOPLE = tenant_users(apps=False)
 
 
-@pytest.mark.parametrize(
+@table(
     ("application", "audience", "taken"),
     [
         (OWN, ID, True),
@@ -69,8 +70,8 @@ def of(caller: Caller, started_by: StartedBy = StartedBy.REQUEST, *, called: boo
     return principal_of(caller, started_by, called=called)
 
 
-@pytest.mark.parametrize("access", [PEOPLE, specific_users(LISA, apps=False), tenant_users(apps=False, guests=False)])
-@pytest.mark.parametrize("caller", [person(), person(guest=True), person(audience="api://postern")])
+@table("access", [PEOPLE, specific_users(LISA, apps=False), tenant_users(apps=False, guests=False)])
+@table("caller", [person(), person(guest=True), person(audience="api://postern")])
 def test_a_person_who_called_the_workflow_is_acted_for(access: Access, caller: Caller):
     assert wrong_with_run(access, caller, of(caller), OWN) is None
 
@@ -78,7 +79,7 @@ def test_a_person_who_called_the_workflow_is_acted_for(access: Access, caller: C
 APPLICATION = person(kind="application")
 
 
-@pytest.mark.parametrize(
+@table(
     ("access", "caller", "principal", "reason", "text"),
     [
         (anonymous(), ANYONE, of(ANYONE), "", "anonymous"),
@@ -113,7 +114,7 @@ def test_only_a_request_has_a_token(how: StartedBy):
     assert (wrong is None) == (how is StartedBy.REQUEST)
 
 
-@pytest.mark.parametrize(
+@table(
     ("access", "expected"),
     [
         (anonymous(), NOT_ANONYMOUS),

@@ -14,7 +14,7 @@ from postern.local_tenant import LocalTenant
 from postern.settings import Settings, load_settings
 from tests.connections.counterparts import Counterpart, always, listening
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 SECRET = {"key_vault": "postern-client-secret"}
 

@@ -39,6 +39,7 @@ from postern.settings import SecretReference, load_settings
 from postern.settings.references import references_within, secret_references
 from tests.connections.conftest import Fronted
 from tests.process.servers import environment
+from tests.table import table
 
 END = 2_000_000_000.0
 
@@ -92,7 +93,7 @@ def pem(*parts: Any) -> str:
     return b"".join(texts).decode()
 
 
-@pytest.mark.parametrize(
+@table(
     ("left", "crossed"),
     [
         (31 * DAY, None),
@@ -112,7 +113,7 @@ def test_the_nearest_threshold_that_was_crossed_decides(left: float, crossed: in
     assert threshold(END, END - left) == crossed
 
 
-@pytest.mark.parametrize(
+@table(
     ("left", "reported", "expected"),
     [
         (40, None, None),

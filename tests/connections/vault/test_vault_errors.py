@@ -18,6 +18,7 @@ from azure.identity import CredentialUnavailableError
 
 from postern.connections.faults import ConnectionFault
 from postern.connections.vault.vault_errors import SecretRequest, SignInFailed, Throttled, failure_of, lacks
+from tests.table import table
 
 VAULT = "https://acme.vault.azure.net"
 MARKER = "text-of-azure"
@@ -141,7 +142,7 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("error", "entry", "wrong", "fix", "outage"), TABLE)
+@table(("error", "entry", "wrong", "fix", "outage"), TABLE)
 def test_every_error_says_what_is_wrong_and_how_to_fix_it(
     error: Exception, entry: str, wrong: str, fix: str, outage: int
 ):
@@ -184,7 +185,7 @@ def test_how_long_the_vault_wants_to_be_left_alone_is_kept():
     assert failure_of(Throttled(429, 60), SecretRequest("x", VAULT, "client_secret")).retry_after == 60
 
 
-@pytest.mark.parametrize("error", [row[0] for row in TABLE if not isinstance(row[0], ConnectionFault)])
+@table("error", [row[0] for row in TABLE if not isinstance(row[0], ConnectionFault)])
 def test_every_failure_names_a_setting(error: Exception):
     failure = failure_of(error, SecretRequest("graph-secret", VAULT, "client_secret"))
     assert "POSTERN_" in f"{failure.entry} {failure.wrong} {failure.fix}"

@@ -21,7 +21,7 @@ from postern.security.audit.verifier import Verifier, checkpoints_in, public_key
 from tests.journal.engines import all_of
 from tests.security.audit.logs import Clock, Node, a_key, journal, lines_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from postern.security.audit.verifier import Verifier, public_key, verify_export
 from tests.security.audit.logs import a_key
 from tests.security.audit.test_verifier import Log, edit, log, rows, set_to, shorten
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["log"]
 
 

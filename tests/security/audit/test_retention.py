@@ -19,7 +19,7 @@ from postern.security.audit.verifier import Report, Verifier, checkpoints_in, pu
 from tests.journal.engines import empty_journal
 from tests.security.audit.logs import Node, a_key, journal
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 DAY = 86_400.0
 KEPT = 30 * DAY

@@ -20,6 +20,8 @@ from postern.security.audit.signing_key import SigningKey
 from postern.security.audit.verifier import Report, Verifier, checkpoints_in, public_key, verify_export
 from tests.security.audit.logs import a_key, journal, write_log
 
+pytestmark = pytest.mark.slow
+
 Rows = list[dict[str, Any]]
 
 

@@ -23,7 +23,7 @@ from tests.databases import put_sqlite
 from tests.journal.engines import add, empty_journal, run_row
 from tests.security.findings.world import NOW
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 T = TypeVar("T")
 

@@ -19,6 +19,8 @@ from postern.security.findings.known import SERVED
 from tests.security.findings.days import WORKFLOWS, Installation, Job, Person
 from tests.security.findings.world import DAY, HOUR, NOW, TENANT, World, admission, rejection
 
+pytestmark = pytest.mark.slow
+
 FIRST = 28
 EARLY = 8
 """The day of the first attacks: networks and applications have been noted for a week."""

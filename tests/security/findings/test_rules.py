@@ -29,6 +29,8 @@ from tests.security.findings.world import (
     rejection,
 )
 
+pytestmark = pytest.mark.slow
+
 # One token from two networks
 
 

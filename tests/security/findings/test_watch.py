@@ -23,7 +23,7 @@ from tests.databases import put_sqlite
 from tests.journal.engines import all_of, empty_journal
 from tests.security.findings.world import ADA, APP, AWAY, DAY, HOME, NOW, OFFICE, admission, caller, rejection
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 T = TypeVar("T")
 COLLEAGUES = ("lisa", "tom", "kim")

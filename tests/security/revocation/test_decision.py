@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.access import ANYONE, Caller
 from postern.journal.revocations import Kind, Rule
 from postern.security.revocation.decision import merged, refusing, refusing_since
+from tests.table import table
 
 NOW = 1_700_000_000.0
 LISA = Caller("user", object_id="lisa", tenant_id="t", client_id="cli", token_id="uti-1", issued_at=NOW - 300)
@@ -21,7 +21,7 @@ CLIENT = Rule(Kind.CLIENT, "", "cli", NOW)
 TOKEN = Rule(Kind.TOKEN, "", "uti-1", NOW)
 
 
-@pytest.mark.parametrize(
+@table(
     ("rule", "caller", "now", "refused"),
     [
         (PERSON, LISA, NOW + 10, True),

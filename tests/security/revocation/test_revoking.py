@@ -20,7 +20,7 @@ from postern.security.revocation.revoking import LONGEST_BAR, Revoking, Wanted
 from tests.databases import put_sqlite
 from tests.journal.recorded import put, run_row
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 NOW = 1_700_000_000.0
 TENANT = "11111111-1111-1111-1111-111111111111"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from postern.access import Refused, SenderSignature, github, hmac_header, slack, stripe
 from postern.security.sender_signatures.verification import LONGEST_HEADER, claimed, fits
 from tests.security.sender_signatures.signing import NOW, Headers, by_github, by_header, by_slack, by_stripe, digest
+from tests.table import table
 
 BODY = b'{"action": "opened", "number": 1}'
 SECRET = "a secret of the sender"
@@ -94,8 +95,8 @@ def test_while_a_secret_is_replaced_both_are_accepted(way: SenderSignature, sign
     assert outcome(way, sign(SECRET, BODY), BODY, ()) == "no match"
 
 
-@pytest.mark.parametrize(("way", "sign"), [(stripe("hook"), by_stripe), (slack("hook"), by_slack)])
-@pytest.mark.parametrize(
+@table(("way", "sign"), [(stripe("hook"), by_stripe), (slack("hook"), by_slack)])
+@table(
     ("age", "expected"),
     [
         (0, "in"),
@@ -110,9 +111,7 @@ def test_a_signed_time_may_be_five_minutes_off(way: Any, sign: Any, age: int, ex
     assert outcome(way, sign(SECRET, BODY, NOW - age)) == expected
 
 
-@pytest.mark.parametrize(
-    "time", ["", "x", "-1", "1e9", "1700000000.0", "+1700000000", " 1700000000 ", "1" * 13, "\u0661"]
-)
+@table("time", ["", "x", "-1", "1e9", "1700000000.0", "+1700000000", " 1700000000 ", "1" * 13, "\u0661"])
 def test_a_time_in_another_form_is_rejected(time: str) -> None:
     signature = digest(SECRET, f"v0:{time}:".encode() + BODY).hex().encode()
     headers = [(b"x-slack-signature", b"v0=" + signature), (b"x-slack-request-timestamp", time.encode())]

@@ -16,6 +16,7 @@ from postern.security.signed_urls.keys import UrlKeys, secret_name
 from postern.security.signed_urls.links import Links
 from postern.security.signed_urls.url import Terms, sign
 from tests.security.signed_urls.fakes import AWAY, KEY, OTHER, Clock, Table, Vault, row
+from tests.table import table
 
 pytestmark = pytest.mark.anyio
 
@@ -84,7 +85,7 @@ async def test_either_key_lets_in_and_the_caller_is_named_by_the_link_and_nobody
         assert await here.send(signed(key)) == Caller("anonymous", name="link partner-x") == caller_of("partner-x")
 
 
-@pytest.mark.parametrize(
+@table(
     ("query", "reason"),
     [
         ("", "link-missing"),

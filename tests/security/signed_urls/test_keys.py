@@ -8,6 +8,7 @@ import pytest
 from postern.errors import Problem
 from postern.security.signed_urls.keys import AGAIN_SECONDS, MISSING_SECONDS, UrlKeys, key_in, secret_name
 from tests.security.signed_urls.fakes import AWAY, KEY, OTHER, Clock, Vault
+from tests.table import table
 
 pytestmark = pytest.mark.anyio
 
@@ -15,7 +16,7 @@ PRIMARY, SECONDARY = secret_name("orders", "primary"), secret_name("orders", "se
 TEXT, OTHER_TEXT = (urlsafe_b64encode(key).decode().rstrip("=") for key in (KEY, OTHER))
 
 
-@pytest.mark.parametrize(
+@table(
     ("value", "key"),
     [
         (TEXT, KEY),

@@ -22,6 +22,7 @@ from postern.security.signed_urls.url import (
     signature,
     withheld,
 )
+from tests.table import table
 
 KEY = bytes(range(32))
 TERMS = Terms("orders", ("GET", "POST"), "partner-x", None, 1_893_456_000, (("customer", "Åse & Co"),))
@@ -113,7 +114,7 @@ def test_a_part_that_is_missing_doubled_or_moved_is_refused():
     assert [order for order in permutations(parts) if accepted("&".join(order))] == [tuple(parts)]
 
 
-@pytest.mark.parametrize("place", range(len(PRINTED)))
+@table("place", range(len(PRINTED)))
 def test_no_character_may_be_written_in_another_way(place: int):
     """As an escape, or with the digits of an escape in lower case, or as itself."""
     character = PRINTED[place]
@@ -134,7 +135,7 @@ def test_other_parameters_may_follow(pairs: list[tuple[str, str]]):
     assert accepted(PRINTED + "".join(f"&{quote(name, safe='')}={quote(value, safe='')}" for name, value in pairs))
 
 
-@pytest.mark.parametrize("rest", ["&", "&&", "&=", "&a", "&a=b=c", "&%ff=1", "&SIG=1", "&%73%69%67x=1"])
+@table("rest", ["&", "&&", "&=", "&a", "&a=b=c", "&%ff=1", "&SIG=1", "&%73%69%67x=1"])
 def test_odd_parameters_that_follow_are_nobodys_business(rest: str):
     assert accepted(PRINTED + rest)
 
