@@ -175,7 +175,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
         429, "Too many runs", "This workflow already has as many concurrent runs as it allows."
     ),
     "too-many-signals": ProblemType(
-        429, "Too many signals", "The run has as many signals as it takes: 100, and 1 MiB of bodies."
+        429,
+        "Too many signals",
+        "The run has as many signals as it takes: 100, and 1 MiB of bodies. A sender of few signals gets some more.",
     ),
     "rate-limited": ProblemType(
         429, "Rate limited", "More requests came than this server accepts: wait as long as Retry-After says."

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from runpy import run_path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -266,3 +267,10 @@ def test_a_report_that_fails_starts_the_workflow_that_tells_operators():
         SESSION.server.do(asyncio.sleep(0.01))
     (mail,) = sent.calls
     assert mail.json() == {"text": f"nightly-report failed in run {failed.headers['x-run-id']}: HTTPStatusError"}
+
+
+def test_runs_of_one_customer_have_a_key():
+    connections["orders"].get("/open").replies([{}])
+    assert call("sync-customer", as_=user("ada"), json={"number": "7"}).json() == {"orders": 1}
+    key: Any = SESSION.server.app.catalog.snapshot.triggers["sync-customer"].workflow.concurrency_key
+    assert key(None, SimpleNamespace(number="7")) == "7"

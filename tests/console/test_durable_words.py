@@ -64,7 +64,7 @@ def test_a_durable_run_says_what_it_waits_for_and_what_makes_it_go_on(of: Durabl
 
 
 def test_every_reason_to_park_a_run_has_words():
-    waits = {Reason.SLEEP, Reason.SIGNAL, Reason.APPROVAL}
+    waits = {Reason.SLEEP, Reason.SIGNAL, Reason.APPROVAL, Reason.CONCURRENCY}
     for reason in set(Reason) - waits:
         assert parked_words(reason) != parked_words("unknown")._replace(why=reason.value), reason
         assert "{}" not in goes_on_words(state(Phase.PARKED, reason), "book", NOON)
@@ -103,6 +103,6 @@ def test_a_person_is_told_how_many_approvals_wait(waiting: Waiting | None, said:
 
 
 def test_each_reason_to_be_parked_has_its_words():
-    assert set(PARKED) == set(Reason) - {Reason.SLEEP, Reason.SIGNAL, Reason.APPROVAL}
+    assert set(PARKED) == set(Reason) - {Reason.SLEEP, Reason.SIGNAL, Reason.APPROVAL, Reason.CONCURRENCY}
     for restored in (Reason.RESTORED, Reason.LOST, Reason.INTERNAL):
         assert "An operator can" in goes_on_words(state(Phase.PARKED, restored), "pay", NOON)

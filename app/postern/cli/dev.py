@@ -21,7 +21,7 @@ from postern.cli.workspace import (
 from postern.local_tenant import LocalTenant, serve
 from postern.logs import configure_logs, log_format, run_streams
 from postern.runs.breakpoints import use_breakpoints
-from postern.settings import load_settings
+from postern.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from socket import socket
@@ -42,18 +42,7 @@ def dev(host: Host = None, port: Port = None) -> None:
 
     use_address(host, port)
     given = load_settings()
-    if given.tenant_id or given.authority:
-        stop(
-            "postern dev provides its own tenant, but POSTERN_TENANT_ID or POSTERN_AUTHORITY is set. "
-            "Use `postern serve`, or unset them.",
-            2,
-        )
-    if given.host not in ("127.0.0.1", "::1", "localhost"):
-        stop(
-            f"postern dev listens on loopback only, but POSTERN_HOST is {given.host}. "
-            "Unset it, or use `postern serve`.",
-            2,
-        )
+    _check(given)
     configure_logs(log_format(given.log_format))
     use_breakpoints()
     try_folder(given.workflows)  # before the local tenant has threads
@@ -95,6 +84,21 @@ def dev(host: Host = None, port: Port = None) -> None:
             err.print(first_steps(snapshot, address, options), markup=False, highlight=False, soft_wrap=True)
 
         raise typer.Exit(run(config, listener=listener, ready=ready))
+
+
+def _check(given: Settings) -> None:
+    if given.tenant_id or given.authority:
+        stop(
+            "postern dev provides its own tenant, but POSTERN_TENANT_ID or POSTERN_AUTHORITY is set. "
+            "Use `postern serve`, or unset them.",
+            2,
+        )
+    if given.host not in ("127.0.0.1", "::1", "localhost"):
+        stop(
+            f"postern dev listens on loopback only, but POSTERN_HOST is {given.host}. "
+            "Unset it, or use `postern serve`.",
+            2,
+        )
 
 
 def _bound(place: "Config") -> "socket":
