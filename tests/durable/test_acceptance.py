@@ -254,7 +254,7 @@ ADA, ADDRESS, OTHER_ADDRESS = ("t", "ada"), ("anonymous", "192.0.2.1"), ("anonym
         ({ADDRESS: 26, OTHER_ADDRESS: 24}, {ADA}),
         ({("t", "bob"): 100}, set()),
     ],
-    ids=str,
+    ids=range(7),
 )
 async def test_one_caller_alone_leaves_others_places_to_wait(held: dict[Any, int], may: set[Any]):
     shares = Counter(held)
@@ -334,6 +334,16 @@ async def test_arguments_that_do_not_fit_are_rejected_and_those_that_take_too_lo
 
 def facts_of(run_id: str) -> Any:
     return facts(Run(run_id, book, ANYONE, Request("POST", "/triggers/book", body=b"{}"), 1000.0))
+
+
+async def test_runs_that_are_accepted_at_once_are_recorded_and_one_that_cannot_be_takes_no_other_with_it(desk: Desk):
+    given: list[tuple[Any, str]] = [(facts_of(f"r{n}"), f"request {n}") for n in range(5)]
+    accepting = [partial(accept, facts=facts, accepted=Accepted("d", text)) for facts, text in [*given, (("odd",), "")]]
+    found = await asyncio.gather(*map(desk.journal.write, accepting), return_exceptions=True)
+    assert [isinstance(each, Exception) for each in found] == [False] * 5 + [True]
+    kept = {row.run_id: (row.request, row.phase, row.attempt) for row in await desk.rows(durable_runs)}
+    assert kept == {f"r{n}": (f"request {n}", "ready", 0) for n in range(5)}
+    assert "request" not in repr(Accepted("d", "request"))
 
 
 async def test_an_acceptance_that_is_repeated_after_a_lost_connection_changes_nothing(desk: Desk):

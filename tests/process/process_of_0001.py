@@ -11,7 +11,6 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, text
 
-URL = sys.argv[1].replace("postgresql://", "postgresql+psycopg://")
 SILENCE = 30.0
 NO_ROW = -1
 UNFINISHED = "state <> 'Succeeded' AND state IN ('Running', 'Waiting')"
@@ -78,7 +77,7 @@ def look(engine, seen, now, beat):
 
 def main():
     """Look at each line."""
-    engine = create_engine(URL)
+    engine = create_engine(sys.argv[1].replace("postgresql://", "postgresql+psycopg://"))
     seen = dict[str, tuple[int, float]]()
     for beat, line in enumerate(sys.stdin):
         print(json.dumps(look(engine, seen, float(line), beat)), flush=True)

@@ -5,6 +5,7 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from hashlib import sha256
+from operator import attrgetter
 from secrets import token_hex
 from typing import Any
 
@@ -17,6 +18,8 @@ from postern.journal.writing.request_headers import is_credential
 from postern.trace import Trace
 
 _is_credential = lru_cache(maxsize=256)(is_credential)
+_FIELDS = tuple(each.name for each in fields(Caller))
+_values = attrgetter(*_FIELDS)
 _SETS = frozenset({"scopes", "roles", "auth_contexts", "capabilities"})
 
 
@@ -105,5 +108,6 @@ def unpacked(text: str) -> Payload:
 
 
 def _caller(caller: Caller) -> dict[str, Any]:
-    values = {each.name: getattr(caller, each.name) for each in fields(caller)}
-    return {name: sorted(value) if name in _SETS else value for name, value in values.items()}
+    return {
+        name: sorted(value) if name in _SETS else value for name, value in zip(_FIELDS, _values(caller), strict=True)
+    }

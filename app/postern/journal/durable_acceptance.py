@@ -1,8 +1,7 @@
 """Durable runs that are accepted: they wait to be claimed. Operations for the journal's writer."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, select
@@ -17,43 +16,46 @@ from postern.journal.shares import ANONYMOUS, EVERYBODY, Holder, holder_of
 from postern.journal.writing.rows import COLUMNS as RUN_COLUMNS
 from postern.journal.writing.rows import run_row
 from postern.journal.writing.statements import insert_rows
+from postern.journal.writing.together import with_together
 
-COLUMNS = tuple(column.name for column in durable_runs.columns)
-_ONCE = "ON CONFLICT (run_id) DO NOTHING"
+_GIVEN = ("run_id", "workflow", "phase", "attempt", "deaths", "digest", "request", "key_version", "concurrency_key")
 _STATE = RUN_COLUMNS.index("state")
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """What is recorded of a run that is accepted, beside its facts. `request` is sealed if `key_version` is set.
     `concurrency_key` is a digest."""
 
     digest: str
-    request: str = field(repr=False)
+    request: str
     key_version: str | None = None
     concurrency_key: str | None = None
 
+    def __repr__(self) -> str:
+        """Nothing of the request."""
+        return f"Accepted({self.digest!r})"
 
+
+def accept_all(connection: Connection, given: Sequence[Mapping[str, Any]]) -> list[None]:
+    """Record runs that wait to be claimed. Each has the arguments of `accept`."""
+    rows, durable = [], []
+    for each in given:
+        facts, accepted = each["facts"], each["accepted"]
+        row = list(run_row(facts, NODE))
+        row[_STATE] = State.WAITING.value
+        if row[PLACE] is not None:
+            row[PLACE] += len(accepted.request)
+        rows.append(row)
+        durable.append((facts[0], facts[1], Phase.READY.value, 0, 0, *accepted))
+    insert_rows(connection, runs, RUN_COLUMNS, "ON CONFLICT (id) DO NOTHING", rows)
+    insert_rows(connection, durable_runs, _GIVEN, "ON CONFLICT (run_id) DO NOTHING", durable)
+    return [None] * len(given)
+
+
+@with_together(accept_all)
 def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted) -> None:
     """Record a run that waits to be claimed. It may be repeated, also when the run has been claimed."""
-    row = list(run_row(facts, NODE))
-    row[_STATE] = State.WAITING.value
-    if row[PLACE] is not None:
-        row[PLACE] += len(accepted.request)
-    insert_rows(connection, runs, RUN_COLUMNS, "ON CONFLICT (id) DO NOTHING", [row])
-    values: dict[str, Any] = dict.fromkeys(COLUMNS)
-    values.update(
-        run_id=facts[0],
-        workflow=facts[1],
-        phase=Phase.READY.value,
-        attempt=0,
-        deaths=0,
-        digest=accepted.digest,
-        key_version=accepted.key_version,
-        request=accepted.request,
-        concurrency_key=accepted.concurrency_key,
-    )
-    insert_rows(connection, durable_runs, COLUMNS, _ONCE, [tuple(values.values())])
+    accept_all(connection, [{"facts": facts, "accepted": accepted}])
 
 
 def remove_unclaimed(connection: Connection, run_id: str) -> bool:

@@ -24,19 +24,22 @@ from postern.journal.writing.statements import (
     write_runs,
     write_steps,
 )
+from postern.journal.writing.together import results
 
 Write = Callable[[Connection, Rows], None]
 
 
 @dataclass(eq=False, slots=True)
 class Batch:
-    """The rows and operations of one transaction. Afterwards `lost` has the ids of rows that could not be written, with
-    the cause for the log, and `results` the result of each operation, or its error."""
+    """The rows and operations of one transaction. `begins` is called before each operation. Afterwards `lost` has the
+    ids of rows that could not be written, with the cause for the log, and `results` the result of each operation, or
+    its error."""
 
     runs: Sequence[Row]
     steps: Sequence[Row]
     operations: Sequence[Callable[[Connection], Any]]
     calls: Sequence[Row] = ()
+    begins: Callable[[], None] = lambda: None
     lost: dict[str, str] = field(default_factory=dict)
     results: list[tuple[Any, Exception | None]] = field(default_factory=list)
 
@@ -69,7 +72,7 @@ def _write_all(connection: Connection, batch: Batch) -> None:
         if batch.calls:
             write_calls(connection, batch.calls)
         # No savepoints, which cost as much as most operations: if one fails here, all are repeated one by one.
-        batch.results[:] = [(operation(connection), None) for operation in batch.operations]
+        batch.results[:] = [(result, None) for result in results(connection, batch.operations, batch.begins)]
 
 
 def _write_one_by_one(connection: Connection, batch: Batch) -> None:
@@ -131,6 +134,7 @@ def _operate(connection: Connection, batch: Batch) -> None:
     batch.results.clear()
     for operation in batch.operations:
         try:
+            batch.begins()
             with connection.begin_nested():
                 result = operation(connection)
         except Exception as error:

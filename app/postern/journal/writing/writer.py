@@ -184,12 +184,8 @@ class Writer:
         runs = list(made(lambda facts: run_row(facts, node), sorted(work.runs, key=_id)))
         steps = list(made(lambda step: step_row(*step), work.steps))
         calls = list(made(lambda call: call_row(*call), work.calls))
-        operations = [partial(self._operate, pickle.loads(each)) for each in work.operations]  # noqa: S301 written by this program too
-        return Batch(runs, steps, operations, calls), unmade
-
-    def _operate(self, operation: Callable[[Connection], Any], connection: Connection) -> Any:
-        self._show_work()
-        return operation(connection)
+        operations = [pickle.loads(each) for each in work.operations]  # noqa: S301 written by this program too
+        return Batch(runs, steps, operations, calls, self._show_work), unmade
 
     def _show_work(self) -> None:
         now = monotonic()
