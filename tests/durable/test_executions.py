@@ -54,9 +54,9 @@ async def hanging(ctx) -> str:
     return "never"
 
 
-@workflow(access=anonymous(), durable=True, timeout=0.5)
+@workflow(access=anonymous(), durable=True, timeout=1)
 async def sleeping(ctx) -> str:
-    await ctx.sleep(1)
+    await ctx.sleep(1.5)
     return "rested"
 
 

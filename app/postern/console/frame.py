@@ -58,9 +58,11 @@ class Frame:
             "here": here,
             "node": self.node,
             "navigation": () if closed else NAVIGATION,
-            "counts": counts,
+            "badges": counts,
             "request_id": request_id,
         }
+        if hidden := values.keys() & shared.keys():
+            raise ValueError(f"a page uses the name {', '.join(sorted(hidden))}, which each page has for itself")
         return self._answer(status, render(template, {**values, **shared}), more)
 
     def redirect(self, location: str, *, status: int = 303, more: tuple[Header, ...] = ()) -> Answer:

@@ -106,7 +106,7 @@ def paths(installation: Installation) -> list[str]:
         *(f"/approvals/{run}/manager" for run in (theirs, mine)),
         *("/approvals", "/runs/parked", f"/runs/{parked}", f"/runs/{mine}", f"/runs/{failing}"),
         *(f"/runs/{failing}/resume", f"/runs/{delivery}/signal"),
-        *(f"/runs/{failed}/resubmit", f"/runs/{failed}/cancel"),
+        *(f"/runs/{failed}/resubmit", f"/runs/{failed}/cancel", "/runs/resubmit?state=Failed"),
         *("/refusals", f"/refusals/{refused}", "/workflows", "/workflows/ask", "/connections", "/secrets"),
         *("/audit", "/audit?kind=admission&who=ada&since=1h", "/audit?kind=none", "/signed-urls"),
         *("/access", "/access?mark=unused&text=nobody"),
