@@ -1,14 +1,18 @@
 """What an author most probably meant: it is always something that `@workflow` takes, or nothing."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.datastructures import UploadFile
 
+from postern.authoring import inputs
 from postern.authoring.advice import of_access, of_annotation, of_name, of_segment, shown
 from postern.authoring.by_server import WORKFLOW_NAME
 from postern.authoring.signature import path_segments_of
+from postern.catalog.fixes import fix_of
 
 
 @given(st.text())
@@ -53,3 +57,15 @@ def test_what_is_shown_of_a_value_has_no_address_and_is_short():
 def test_any_value_in_place_of_an_access_mode_gets_advice(value: Any):
     assert of_access(value)
     assert of_annotation(value)
+
+
+@pytest.mark.parametrize("call", ["Query(ge=1)", "Query(5)", "Header(title='x')", "Form(embed=True)"])
+def test_options_of_another_framework_get_the_way_to_write_them(call: str):
+    with pytest.raises(TypeError) as caught:
+        eval(call, dict(vars(inputs)))
+    fix = fix_of(caught.value, Path("a.py"), Path())
+    assert f"`Annotated[int, {call.partition('(')[0]}(), Field(ge=1)]`" in fix
+
+
+def test_the_file_of_another_framework_is_ours():
+    assert "write `from postern import UploadFile`" in of_annotation(UploadFile)

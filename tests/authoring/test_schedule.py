@@ -56,6 +56,8 @@ FAULTS = [
     ({"schedule": "0 7 * * *", "timezone": "Europe"}, "timezone='Europe' is not a name"),
     ({"schedule": "0 7 * * *", "timezone": "../zoneinfo"}, "timezone='../zoneinfo' is not a name"),
     ({"schedule": "0 7 * * *", "timezone": ""}, "timezone='' is not a name"),
+    ({"schedule": "0 7 * * *", "timezone": "CEST"}, 'database, like timezone="Europe/Madrid"'),
+    ({"schedule": "0 7 * * *", "timezone": "Madrid"}, "Did you mean 'Europe/Madrid'"),
     ({"schedule": "0 7 * * *", "timezone": 1}, "timezone=1 is not a name"),
     ({"timezone": MADRID}, "timezone='Europe/Madrid' needs a schedule"),
     ({"missed": "once"}, "missed='once' needs a schedule"),

@@ -110,6 +110,48 @@ def test_a_workflow_whose_sender_signs_has_no_first_test(postern: Postern, folde
     assert "There is no first test of hook: its requests are signed by their sender" in result.stderr
 
 
+INPUTS = """
+from typing import Annotated
+from pydantic import BaseModel
+from postern import Context, Form, Header, Query, UploadFile, anonymous, workflow
+
+class Order(BaseModel):
+    item: str
+    count: int
+
+class Receipt(BaseModel):
+    picture: UploadFile
+
+@workflow(access=anonymous())
+async def take_form(ctx: Context, order: Annotated[Order, Form()]) -> int:
+    return order.count
+
+@workflow(access=anonymous(), methods=["GET"])
+async def take_query(ctx: Context, site: Annotated[str, Query()], x_kind: Annotated[str, Header()]) -> str:
+    return site + x_kind
+
+@workflow(access=anonymous())
+async def take_file(ctx: Context, receipt: Annotated[Receipt, Form()]) -> None: ...
+"""
+
+
+@pytest.mark.process
+def test_a_first_test_sends_forms_queries_and_headers(postern: Postern, folder: Path):
+    (folder / "workflows" / "inputs.py").write_text(INPUTS, "utf-8")
+    with no_modules_left():
+        for name, sent in (("take-form", 'form={"item": '), ("take-query", 'query={"site": ')):
+            assert postern("new", "test", name).exit_code == 0
+            path = folder / "tests" / f"test_{name.replace('-', '_')}.py"
+            assert sent in path.read_text("utf-8")
+            for test in functions_of(path):
+                test()
+                SESSION.finish()
+                SESSION.check()
+        SESSION.close()
+    result = postern("new", "test", "take-file")
+    assert (result.exit_code, "files=" in result.stderr) == (1, True)
+
+
 class Started:
     """What the command starts in place of pytest."""
 

@@ -85,6 +85,9 @@ def token_server(*others: bytes) -> Answer:
     return in_turn(*others, reply(200, token, "Content-Type: application/json"))
 
 
+RESTART = "The file is read at the start: restart the server after a change."
+
+
 def oauth2(tokens: Counterpart) -> dict[str, Any]:
     return {"type": "oauth2", "token_url": tokens.url + "/token", "client_id": "postern", "client_secret": KEY}
 
@@ -95,10 +98,10 @@ def oauth2(tokens: Counterpart) -> dict[str, Any]:
         (
             "grahp",
             ["graph", "crm"],
-            "connections.grahp is not in postern.toml. Did you mean graph? Connections: crm, graph.",
+            f"connections.grahp is not in postern.toml. Did you mean graph? Connections: crm, graph. {RESTART}",
         ),
-        ("sap", ["graph"], "connections.sap is not in postern.toml. Connections: graph."),
-        ("sap", [], "connections.sap is not in postern.toml. Connections: none."),
+        ("sap", ["graph"], f"connections.sap is not in postern.toml. Connections: graph. {RESTART}"),
+        ("sap", [], f"connections.sap is not in postern.toml. Connections: none. {RESTART}"),
     ],
 )
 async def test_an_unknown_connection_names_those_that_there_are(made: Any, name: str, there: list[str], message: str):

@@ -89,7 +89,7 @@ async def test_a_connection_without_authentication_sends_no_token(connections: C
 
 async def test_a_connection_that_is_not_configured_is_a_clear_fault(connections: Connections):
     with pytest.raises(
-        ConnectionFault, match=r"^connections\.sap is not in postern\.toml\. Connections: graph, misspelt, open\.$"
+        ConnectionFault, match=r"^connections\.sap is not in postern\.toml\. Connections: graph, misspelt, open\."
     ):
         connections.client("sap")
 

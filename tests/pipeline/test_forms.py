@@ -192,6 +192,7 @@ async def test_a_form_that_does_not_fit_is_rejected_as_json_is(
         (b"--x\r\n\r\n\r\n--x--", "multipart/form-data; boundary=x", "invalid-form", ""),
         (multipart([("title", "a")])[:-9], f"multipart/form-data; boundary={BOUNDARY}", "invalid-form", ""),
         (b"garbage", f"multipart/form-data; boundary={BOUNDARY}", "invalid-form", ""),
+        (multipart([("title", b"\xff")]), f"multipart/form-data; boundary={BOUNDARY}", "invalid-form", ""),
     ],
 )
 async def test_another_type_and_a_broken_form_say_what_is_expected(

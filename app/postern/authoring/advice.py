@@ -11,6 +11,8 @@ from postern.access import Anonymous, SpecificUsers, TenantUsers
 from postern.authoring.context import Context
 from postern.near_names import near
 
+UPLOAD = "UploadFile"
+"""The name of the type of a file, here and in other frameworks."""
 _OF_PATHS = (int, str, float, bool, UUID)
 _MODES = ("anonymous", "tenant_users", "specific_users")
 _BRACES = re.compile(r"[<{:(]*\b([A-Za-z_][A-Za-z0-9_]*)\b.*")
@@ -61,6 +63,8 @@ def of_annotation(annotation: Any) -> str:
     if annotation is any:
         return "write Any, which is imported from typing"
     if isinstance(annotation, type):
+        if annotation.__name__ == UPLOAD:
+            return f"write `from postern import {UPLOAD}`, and a form that has it: `Annotated[Order, Form()]`"
         return f"write `class {annotation.__name__}(BaseModel)`, with BaseModel of pydantic, or make it a dataclass"
     if typing.get_origin(annotation) is None and not callable(annotation):
         return f"write the type, such as {type(annotation).__name__}, and the value as a default"

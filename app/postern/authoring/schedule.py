@@ -131,7 +131,8 @@ def _checked_zone(zone: object) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         from difflib import get_close_matches
 
-        near = get_close_matches(str(zone), available_timezones(), 1, 0.5)
+        places = [name for name in available_timezones() if "/" in name]  # CEST is not EST
+        near = get_close_matches(str(zone), places, 1, 0.5)
         hint = f". Did you mean {near[0]!r}?" if near else ', like timezone="Europe/Madrid"'
         raise WorkflowFault(f"timezone={zone!r} is not a name of the IANA time zone database{hint}") from None
     return str(zone)

@@ -87,6 +87,12 @@ def _of_name(error: NameError) -> str:
 def _of_call(error: TypeError) -> str:
     """For a call of a function of Postern's with arguments that it does not take."""
     text = str(error)
+    if marker := re.match(r"(Query|Header|Form)\.__init__\(\) (got an unexpected keyword|takes 1 positional)", text):
+        takes = ", ".join(f"{each}=" for each in _options(marker[1]))
+        return (
+            f"{marker[1]}() takes {takes} only. Constraints are pydantic's, as in "
+            f"`Annotated[int, {marker[1]}(), Field(ge=1)]`, and a default is behind `=`."
+        )
     if unknown := re.match(r"(\w+)\(\) got an unexpected keyword argument '(\w+)'", text):
         options = _options(unknown[1])
         if meant := near(unknown[2], options):

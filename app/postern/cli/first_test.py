@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pprint import pformat
 from typing import Any
+from urllib.parse import parse_qs
 
 from postern.access import OPEN, Guarded, Signed
+from postern.authoring.sent_form import URLENCODED
 from postern.catalog import Trigger
 from postern.openapi.example_requests import ExampleRequest
 
@@ -44,6 +46,11 @@ def first_test(
         raise NoTest("its requests are signed by their sender: sign one in the test, and send it with headers=")
     if policy is not OPEN and not caller:
         raise NoTest("nobody in the local tenant may call it: add a person to [people] in postern.toml")
+    if request is None:
+        raise NoTest(
+            "no example of its request is known, such as of a form with a file: give call() what it needs, with json=, "
+            'form=, files={"picture": b"..."}, query= or headers='
+        )
     tests = [_called(trigger, request, caller, outside)]
     if isinstance(policy, Guarded) and outsider is not None:
         tests.append(_refused(name, request, outsider))
@@ -115,14 +122,21 @@ def _call(name: str, request: ExampleRequest | None, caller: str, method: str = 
     """The call as code, on one line."""
     parts = [_text(name)]
     path = path or _path(name, request)
+    path, _, query = path.partition("?")
     if path:
         parts.append(f"path={_text(path)}")
+    if query:
+        parts.append(f"query={_value(_pairs(query))}")
+    if request is not None and request.headers:
+        parts.append(f"headers={_value(dict(each.split(': ', 1) for each in request.headers))}")
     if caller:
         parts.append(f"as_={caller}")
     method = method or (request.method if request else "")
     if method not in ("", "POST"):
         parts.append(f"method={_text(method)}")
-    if request is not None and request.body is not None:
+    if request is not None and request.body is not None and request.content_type == URLENCODED:
+        parts.append(f"form={_value(_pairs(request.body))}")
+    elif request is not None and request.body is not None:
         parts.append(f"json={_value(json.loads(request.body))}")
     return f"call({', '.join(parts)})"
 
@@ -140,6 +154,11 @@ def _assigned(call: str) -> str:
 
 def _path(name: str, request: ExampleRequest | None) -> str:
     return request.path.removeprefix(f"/triggers/{name}") if request is not None else ""
+
+
+def _pairs(text: str) -> dict[str, str | list[str]]:
+    """The values by name, as a query and a form have them."""
+    return {name: each[0] if len(each) == 1 else each for name, each in parse_qs(text, keep_blank_values=True).items()}
 
 
 def _value(value: Any) -> str:

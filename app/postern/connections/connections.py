@@ -223,4 +223,5 @@ def _unknown(name: str, known: list[str]) -> ConnectionFault:
     near = get_close_matches(name, known, n=1)
     there = ", ".join(sorted(known)) or "none"
     fix = f"Did you mean {near[0]}? " if near else ""
-    return ConnectionFault(f"connections.{name}", "is not in postern.toml", f"{fix}Connections: {there}")
+    restart = "The file is read at the start: restart the server after a change"
+    return ConnectionFault(f"connections.{name}", "is not in postern.toml", f"{fix}Connections: {there}. {restart}")

@@ -50,19 +50,20 @@ class Clock:
         SESSION.server.spent = True
         SESSION.now.first = ""  # the database is new
 
-    def advance(self, by: str | float | timedelta) -> None:
+    def advance(self, by: str | float | timedelta, *, schedules: bool = True) -> None:
         """Move the time ahead by seconds, a `timedelta`, or a text such as `3d`, `2h` or `15m`. Runs that sleep,
-        wait or are scheduled go on at their times, one after the other, and have gone on when this returns."""
+        wait or are scheduled go on at their times, one after the other, and have gone on when this returns. Without
+        `schedules` none starts: the due times that are passed count as missed."""
         from postern.authoring.duration import seconds_of
 
         seconds = by.total_seconds() if isinstance(by, timedelta) else seconds_of(by, "by")
         SESSION.server.spent = True  # the next test begins at the present
         target = time.time() + seconds
-        self._settle()  # what was accepted a moment ago waits for nothing yet
+        self._settle(schedules)  # what was accepted a moment ago waits for nothing yet
         for stop in count():
-            due = min((at for at in wakes(schedules=stop < MOST_STOPS) if at <= target), default=None)
+            due = min((at for at in wakes(schedules=schedules and stop < MOST_STOPS) if at <= target), default=None)
             self._jump((target if due is None else due) - time.time())
-            self._settle()
+            self._settle(schedules)
             if due is None:
                 break
         SESSION.check()
@@ -94,16 +95,16 @@ class Clock:
         if travel is not None:
             travel.stop()
 
-    def _settle(self) -> None:
+    def _settle(self, schedules: bool) -> None:
         """Wait until the runs that are due have gone on."""
         until = time.perf_counter() + SETTLING
-        SESSION.server.look()
+        SESSION.server.look(schedules=schedules)
         while moving := [run for run in SESSION.server.unended() if _moves(run)]:
             if time.perf_counter() > until:
                 found = ", ".join(f"{run.workflow} ({run.state})" for run in moving)
                 raise KitFailure(f"These runs have not come to rest within {SETTLING:g} s: {found}.")
             time.sleep(LOOK_EVERY)
-            SESSION.server.look()
+            SESSION.server.look(schedules=schedules)
 
 
 def wakes(*, schedules: bool = True) -> list[float]:

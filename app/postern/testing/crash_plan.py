@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from postern.testing.failing import KitFailure
 
+ENDING = 1.0
+"""Real seconds that the step has at the end of a test."""
+
 
 @dataclass(slots=True)
 class CrashPlan:
@@ -23,6 +26,15 @@ class CrashPlan:
         """End after this step."""
         self.step = step
         self.happened.clear()
+
+    def missing(self) -> KitFailure | None:
+        """What is wrong at the end of a test in which the crash did not happen. The step may just be ending."""
+        if self.step is None or self.happened.wait(ENDING):
+            return None
+        done = ", ".join(dict.fromkeys(self.done.values())) or "none"
+        return KitFailure(
+            f'crash_after("{self.step}"): no step of this name was done, so nothing crashed. Done: {done}.'
+        )
 
     def begin_again(self) -> None:
         """Another server process goes on: each run counts its steps from the first one."""

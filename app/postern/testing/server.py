@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
 from httpx2 import ASGITransport
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from postern.assembly import create_app
 from postern.assembly.asgi import Application
@@ -171,12 +172,14 @@ class Server:
             return bool(self.unended())
         return False
 
-    def look(self) -> None:
+    def look(self, *, schedules: bool = True) -> None:
         """Start the runs that the server starts by itself and that are due now, and wait a moment for their ends.
-        Durable ones are accepted then."""
+        Durable ones are accepted then. `schedules`: also those by the clock."""
 
         async def look() -> None:
             for each in self._looking:
+                if not schedules and isinstance(each, Scheduler):
+                    continue
                 await each.step()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LOOKING):
@@ -275,7 +278,7 @@ class Server:
         self.refusals[refusal.request_id] = refusal
 
     def _transport(self, address: str) -> AsyncBaseTransport:
-        return ASGITransport(self.app, client=(address, 40000))
+        return ASGITransport(_whole(self.app), client=(address, 40000))
 
     async def _here(self, request: Request, auth: Any) -> Response:
         """The response of a workflow of this project to another one, with the token that Entra would issue."""
@@ -287,6 +290,29 @@ class Server:
         reply = self._transport(self.scene.address).handle_async_request(sent)
         task: asyncio.Task[Response] = asyncio.get_running_loop().create_task(reply, context=Context())
         return await task  # a run has a task of its own, as over the wire
+
+
+def _whole(app: Application) -> ASGIApp:
+    """The application, for a client that reads replies to their ends: one that is cut off is an error, as over the
+    wire."""
+
+    async def read(scope: Scope, receive: Receive, send: Send) -> None:
+        sent, more = 0, True
+
+        async def count(message: Message) -> None:
+            nonlocal sent, more
+            if message["type"] == "http.response.body":
+                sent, more = sent + len(message.get("body", b"")), message.get("more_body", False)
+            await send(message)
+
+        await app(scope, receive, count)
+        if more:
+            raise ConnectionResetError(
+                f"The reply to {scope['method']} {scope['path']} was cut off after {sent} bytes. The record of the run "
+                "says why: runs()[0].error"
+            )
+
+    return read
 
 
 def _bytes(text: str | bytes) -> bytes:

@@ -57,6 +57,8 @@ class Session:
         if scene is not None and self._server is not None and not self._server.spent:
             self._server.spent = self._server.goes_on(scene)
             scene.replies.clear()
+        if scene is not None and self._server is not None and (failure := self._server.crashes.missing()):
+            scene.failures.append(failure)
         if self._server is not None:
             self._server.lines.pause()
 
