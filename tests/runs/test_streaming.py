@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from postern.journal.run import Run, State
 from postern.runs.apart import apart
 from postern.runs.outcomes import StreamOfDurableRun, whole
 from postern.runs.runner import Abandoned, Runner
+from postern.runs.streaming import found_file
 from tests.runs.records import Records
 
 REQUEST = Request("POST", "/triggers/x")
@@ -194,3 +197,19 @@ def test_only_bytes_and_text_are_pieces():
     ]
     with pytest.raises(TypeError, match="gave dict"):
         piece({})
+
+
+def test_a_file_is_looked_for_beside_the_workflow_whatever_decorates_it(tmp_path: Path):
+    (tmp_path / "page.txt").write_text("page")
+    given: dict[str, Any] = {"wraps": wraps}
+    source = """
+def deco(function):
+    @wraps(function)
+    async def wrapped(ctx):
+        return await function(ctx)
+    return wrapped
+"""
+    exec(compile(source, str(tmp_path / "elsewhere" / "library.py"), "exec"), given)
+    exec(compile("async def pages(ctx): ...", str(tmp_path / "pages.py"), "exec"), given)
+    made: Any = workflow(given["deco"](given["pages"]))
+    assert found_file("page.txt", made)[0] == (tmp_path / "page.txt").resolve()

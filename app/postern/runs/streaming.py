@@ -4,6 +4,7 @@ The record exists as Running before the first byte leaves. At the end it has how
 were, and nothing of what was sent.
 """
 
+import inspect
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
@@ -214,7 +215,7 @@ def end_events(entries: Iterable[Entry]) -> None:
 def found_file(path: str | PathLike[str], workflow: Workflow) -> tuple[Path, stat_result]:
     """The file that a reply names, without links, and what the system says of it. Raises an error that says what to do
     if it is no file that a workflow may send."""
-    folder = Path(workflow.function.__code__.co_filename).parent.resolve()
+    folder = Path(inspect.unwrap(workflow.function).__code__.co_filename).parent.resolve()
     temporary = Path(tempfile.gettempdir()).resolve()
     try:
         found = (folder / path).resolve(strict=True)
