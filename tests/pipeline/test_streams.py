@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from postern.assembly import create_app
+from postern.runs import streaming
 from postern.server.protocol import GuardedProtocol
 from postern.settings import load_settings
 from tests.pipeline.pipelines import defaults_for
@@ -377,3 +378,23 @@ async def test_a_temporary_file_is_deleted_when_it_was_sent(server: Server):
     assert (reply.text, reply.headers["content-type"]) == ("a;b", "text/csv; charset=utf-8")
     await server.ended(reply.headers["x-run-id"])
     assert not os.path.exists(SEEN[0])  # noqa: ASYNC240, PTH110
+
+
+@pytest.mark.parametrize("size", [10, 2 * 64 * 1024])
+async def test_a_file_that_grows_meanwhile_is_sent_as_it_was_announced(
+    server: Server, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    growing = tmp_path / "growing.txt"
+    growing.write_bytes(b"x" * size)
+
+    def found(*_: Any) -> tuple[Path, os.stat_result]:
+        stat = growing.stat()
+        with growing.open("ab") as file:
+            file.write(b"y" * 200_000)
+        return growing, stat
+
+    monkeypatch.setattr(streaming, "found_file", found)
+    reply = await server.client.get("/triggers/send?name=page.txt")
+    assert reply.content == b"x" * size
+    record = await server.ended(reply.headers["x-run-id"])
+    assert summary(record) == ("Succeeded", 200, {"bytes": size, "ended": "complete"}, "cut")
