@@ -29,6 +29,8 @@ def made(**options: Any) -> Any:
         ({}, False, (), True),
         ({"stateless": True}, True, (), False),
         ({"singleton": True}, True, (), False),
+        ({"concurrency_key": lambda caller, body: "a"}, True, (), False),
+        ({"max_concurrency": 1}, True, (), True),
         ({"secure_inputs": True}, False, (), False),
         ({"secure_outputs": True}, False, (), False),
         ({"secure_inputs": True, "secure_outputs": True}, True, (), True),
