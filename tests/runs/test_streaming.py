@@ -18,6 +18,7 @@ from postern.authoring.context import Services
 from postern.authoring.streams import event_text, piece
 from postern.errors import Problem
 from postern.journal.run import Run, State
+from postern.runs import streaming
 from postern.runs.apart import apart
 from postern.runs.outcomes import StreamOfDurableRun, whole
 from postern.runs.runner import Abandoned, Runner
@@ -80,7 +81,11 @@ async def test_what_nobody_reads_runs_to_its_end_all_the_same(runner: Runner, re
 
 
 @pytest.mark.anyio
-async def test_a_stop_ends_streams_of_events_at_once_and_says_why(runner: Runner, records: Writes):
+@pytest.mark.parametrize("begins", ["before", "after"])
+async def test_a_stop_ends_streams_of_events_when_it_begins_and_says_why(
+    runner: Runner, records: Writes, begins: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(streaming, "LOOK_AGAIN", 0.01)
     ended: list[str] = []
     sent = asyncio.Event()
 
@@ -102,9 +107,12 @@ async def test_a_stop_ends_streams_of_events_at_once_and_says_why(runner: Runner
             run.sending.sent += len(found)
             sent.set()
 
+    if begins == "after":
+        runner.end_events()
     running = asyncio.create_task(runner.start(made, ANYONE, REQUEST, {}, "run-1", None, late))
     await sent.wait()
-    runner.drain()
+    if begins == "before":
+        runner.end_events()
     with pytest.raises(Abandoned):
         await running
     (run,) = records.ended
@@ -112,6 +120,7 @@ async def test_a_stop_ends_streams_of_events_at_once_and_says_why(runner: Runner
     assert run.outcome.error_type == "shutting-down"
     assert from_json(run.outcome.content) == {"bytes": 9, "ended": "shutting-down"}
     assert ended == ["ended"]
+    runner.drain()
 
 
 @pytest.mark.anyio

@@ -53,8 +53,8 @@ class Choice:
 def may_be_durable(workflow: Workflow, *, sealed: bool, for_callers: Collection[str]) -> bool:
     """Whether a caller's preference not to wait can be honoured: the run has a record, nothing of a secured one would
     lie in the database unsealed, and it cannot act on behalf of its caller, whose token is not kept. `for_callers` are
-    the entries that do so, as `connections.graph`. All runs of a singleton or of a concurrency key are of one engine: the
-    two do not wait for each other. What a stream sends is not kept. Pure."""
+    the entries that do so, as `connections.graph`. All runs of a singleton or of a concurrency key are of one engine:
+    the two do not wait for each other. What a stream sends is not kept. Pure."""
     if workflow.stateless or workflow.keyed or (workflow.secures and not sealed):
         return False
     if makes_streams(workflow.function):
