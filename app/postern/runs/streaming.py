@@ -8,6 +8,7 @@ import asyncio
 import inspect
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextvars import Context
 from functools import partial
 from os import PathLike, stat_result
 from pathlib import Path
@@ -225,7 +226,7 @@ class EventStreams:
                 self.cut.add(run.id)
                 task.cancel()
         if not self._closed:
-            asyncio.get_running_loop().call_later(LOOK_AGAIN, self.end)
+            asyncio.get_running_loop().call_later(LOOK_AGAIN, self.end, context=Context())
 
     def close(self) -> None:
         """The same, for the last time."""
