@@ -113,7 +113,8 @@ def test_the_limit_takes_the_newest_and_says_that_there_are_more(runs: Postern, 
     ids = put(keeper, *(failed(number) for number in range(5)))
     result = runs("resubmit", "--state", "Failed", "--limit", "2", *FAST)
     assert started(keeper) == ids[3:]
-    assert "There are more: raise --limit above 2, or run the command again afterwards." in result.stderr
+    oldest = "2026-01-31T10:00:03.000Z"  # a run that fails again is newer
+    assert f"There are more: raise --limit above 2, or add --until {oldest} to the same command" in result.stderr
 
 
 def test_a_run_that_cannot_be_does_not_stop_the_others(runs: Postern, keeper: Keeper):

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from postern import anonymous, specific_users, tenant_users, workflow
+import postern
+from postern import Reply, anonymous, specific_users, tenant_users, workflow
 from postern.access import ANYONE
 from postern.authoring.request import Request
+from postern.authoring.sent_form import SentForm
 from postern.durable.choice import Choice, may_be_durable
 from tests.table import table
 
@@ -27,6 +29,8 @@ def made(**options: Any) -> Any:
         ({}, False, (), True),
         ({"stateless": True}, True, (), False),
         ({"singleton": True}, True, (), False),
+        ({"concurrency_key": lambda caller, body: "a"}, True, (), False),
+        ({"max_concurrency": 1}, True, (), True),
         ({"secure_inputs": True}, False, (), False),
         ({"secure_outputs": True}, False, (), False),
         ({"secure_inputs": True, "secure_outputs": True}, True, (), True),
@@ -45,6 +49,30 @@ def test_a_preference_not_to_wait_is_honoured_where_nothing_is_lost_by_it(
     options: dict[str, Any], sealed: bool, for_callers: tuple[str, ...], may: bool
 ):
     assert may_be_durable(made(**options), sealed=sealed, for_callers=for_callers) is may
+
+
+async def sends(ctx) -> Reply:
+    """A stream of its own."""
+
+    def numbers():
+        yield "1"
+
+    return Reply.stream(numbers(), "text/plain")
+
+
+async def sends_under_another_name(ctx) -> Reply:
+    """The same."""
+    return next(postern.Reply.events([each]) for each in "a")
+
+
+async def sends_none(ctx, client) -> Reply:
+    """It reads a stream, and replies with JSON."""
+    return Reply(200, client.stream("/a"))
+
+
+@table(("function", "may"), [(sends, False), (sends_under_another_name, False), (sends_none, True)])
+def test_what_a_stream_sends_is_not_kept_for_later(function: Any, may: bool):
+    assert may_be_durable(workflow(access=anonymous())(function), sealed=True, for_callers=()) is may
 
 
 class Engine:
@@ -71,3 +99,11 @@ def test_the_workflow_or_its_caller_chooses_the_engine(durable: bool, prefer: by
     request = Request("POST", "/triggers/work")
     request._prefer = prefer
     assert choice.start(made(durable=durable), ANYONE, request, {}, "1") == engine
+
+
+@table(("body", "engine"), [(b"", "inline"), (b"--b--", "durable")])
+def test_a_form_that_is_kept_nowhere_is_not_read_later(body: bytes, engine: str):
+    choice: Any = Choice(Engine("inline"), Engine("durable"), lambda _: True)  # type: ignore[arg-type]
+    request = Request("POST", "/triggers/work", body=body)
+    request._prefer, request._form = b"respond-async", SentForm([])
+    assert choice.start(made(), ANYONE, request, {}, "1") == engine

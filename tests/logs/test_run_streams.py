@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.logs import BEGUN, Said, author_log, finish_lines, flush_logs, run_streams, taking
-from postern.logs.run_streams import HIDDEN, MOST_BEGUN, MOST_UNFINISHED
+from postern.logs.run_streams import HIDDEN, LAST_PART, MOST_BEGUN, MOST_UNFINISHED
 from postern.trace import RUN, SECURED
 from tests.logs.in_memory import Log, logs_restored
 
@@ -124,7 +124,8 @@ def test_a_line_without_an_end_is_complete_when_its_run_ends_and_lines_of_runs_d
 
 def test_neither_long_lines_nor_many_beginnings_fill_the_memory(heard: Heard):
     heard.run(lambda: [print("x" * MOST_UNFINISHED, end="") for _ in range(3)], ends=False)
-    assert len(heard.kept) == 1
+    assert [len(each) for each in heard.texts] == [2 * MOST_UNFINISHED - LAST_PART, MOST_UNFINISHED]
+    BEGUN.clear()
     with heard.streams():
         for number in range(MOST_BEGUN + 5):
             RUN.set((f"run-{number}", None))
@@ -132,6 +133,21 @@ def test_neither_long_lines_nor_many_beginnings_fill_the_memory(heard: Heard):
         RUN.set(None)
     assert len(BEGUN) == MOST_BEGUN
     BEGUN.clear()
+
+
+@pytest.mark.parametrize(
+    "parts", [("password=", SECRET), (f"password={SECRET[:5]}", SECRET[5:]), ("pass", f"word={SECRET}")]
+)
+@pytest.mark.parametrize("before", [MOST_UNFINISHED - 3, MOST_UNFINISHED + 3])
+def test_a_secret_is_found_in_a_long_line_that_is_printed_in_parts(heard: Heard, parts: tuple[str, str], before: int):
+    def printing() -> None:
+        print("x" * (before - len(parts[0])), end=" ")
+        print(parts[0], end="")
+        print(parts[1])
+
+    heard.run(printing)
+    assert SECRET[5:] not in "".join(heard.texts) + heard.log.text + heard.out.getvalue()
+    assert heard.texts[-1].endswith("password=[redacted]")
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,14 @@ class Sheet(BaseModel):
 async def handed_in(ctx: Context, sheet: Annotated[Sheet, Form()], page: Annotated[int, Query()] = 1):
     return {"title": sheet.title, "photo": (await sheet.photo.read()).decode(), "page": page}
 
+@workflow
+async def uploads(ctx: Context, sheet: Annotated[Sheet, Form()]):
+    return sheet.title
+
+@workflow
+async def sends(ctx: Context):
+    return Reply.stream(iter("a"))
+
 @workflow(durable=True)
 async def streamed(ctx: Context):
     return Reply.stream(iter("a"))
@@ -179,6 +187,14 @@ async def test_a_durable_run_that_returns_a_stream_fails_and_says_what_to_return
     assert record["error"]["type"] == "StreamOfDurableRun"
     shown = await server.ask("GET", f"/runs/{record['id']}", "ada")
     assert "Return the content" in shown.json()["error"]["message"]
+
+
+async def test_uploads_and_streams_are_answered_at_once_whatever_their_callers_prefer(server: Server):
+    parts: dict[str, Any] = {"data": {"title": "Cat"}, "files": {"photo": ("cat.txt", b"miaow")}}
+    for name, sent, replied in (("uploads", parts, '"Cat"'), ("sends", {}, "a")):
+        reply = await server.ask("POST", f"/triggers/{name}", "lisa", "respond-async", **sent)
+        assert (reply.status_code, reply.text) == (200, replied)
+        assert "preference-applied" not in reply.headers
 
 
 async def test_a_202_leads_to_the_result(server: Server):

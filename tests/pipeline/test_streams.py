@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from postern.assembly import create_app
+from postern.runs import streaming
 from postern.server.protocol import GuardedProtocol
 from postern.settings import load_settings
 from tests.pipeline.pipelines import defaults_for
@@ -139,6 +140,13 @@ async def send(ctx: Context):
     name = ctx.request.query.get("name", "")
     return Reply.file(name, filename=ctx.request.query.get("save", ""))
 
+@workflow(access=A, methods=["GET"])
+async def open_events(ctx: Context):
+    async def numbers():
+        yield 1
+        await asyncio.Event().wait()
+    return Reply.events(numbers())
+
 @workflow(access=A)
 async def made(ctx: Context):
     handle, name = tempfile.mkstemp(suffix=".csv")
@@ -159,8 +167,8 @@ class Hasty(GuardedProtocol):
 class Server:
     """The application on a port."""
 
-    def __init__(self, client: httpx2.AsyncClient, database: Path, port: int) -> None:
-        self.client, self.database, self.port = client, database, port
+    def __init__(self, client: httpx2.AsyncClient, database: Path, port: int, state: dict[str, Any]) -> None:
+        self.client, self.database, self.port, self.state = client, database, port, state
 
     def record(self, run_id: str) -> tuple[Any, ...]:
         with closing(sqlite3.connect(self.database)) as connection:
@@ -194,10 +202,10 @@ async def served(folder: Path) -> AsyncIterator[Server]:
     (folder / "link.txt").symlink_to("/etc/passwd")
     app = create_app(load_settings({}, folder=folder, defaults=defaults_for(folder)))
     assert not app.catalog.snapshot.faults
-    async with app.router.lifespan_context(app), serving(Hasty, cast("Any", app)) as running:
+    async with app.router.lifespan_context(app) as state, serving(Hasty, cast("Any", app)) as running:
         url = f"http://127.0.0.1:{running.port}"
         async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
-            yield Server(client, folder / ".journal.db", running.port)
+            yield Server(client, folder / ".journal.db", running.port, dict(state or {}))
 
 
 @pytest.fixture(scope="module")
@@ -377,3 +385,34 @@ async def test_a_temporary_file_is_deleted_when_it_was_sent(server: Server):
     assert (reply.text, reply.headers["content-type"]) == ("a;b", "text/csv; charset=utf-8")
     await server.ended(reply.headers["x-run-id"])
     assert not os.path.exists(SEEN[0])  # noqa: ASYNC240, PTH110
+
+
+@pytest.mark.parametrize("size", [10, 2 * 64 * 1024])
+async def test_a_file_that_grows_meanwhile_is_sent_as_it_was_announced(
+    server: Server, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    growing = tmp_path / "growing.txt"
+    growing.write_bytes(b"x" * size)
+
+    def found(*_: Any) -> tuple[Path, os.stat_result]:
+        stat = growing.stat()
+        with growing.open("ab") as file:
+            file.write(b"y" * 200_000)
+        return growing, stat
+
+    monkeypatch.setattr(streaming, "found_file", found)
+    reply = await server.client.get("/triggers/send?name=page.txt")
+    assert reply.content == b"x" * size
+    record = await server.ended(reply.headers["x-run-id"])
+    assert summary(record) == ("Succeeded", 200, {"bytes": size, "ended": "complete"}, "cut")
+
+
+async def test_events_are_cut_off_when_the_server_begins_to_stop(tmp_path: Path):
+    async with served(tmp_path) as stopping:
+        reader, writer, run_id = await stopping.open("/triggers/open-events")
+        await reader.readuntil(b"data: 1")
+        stopping.state["draining"]()
+        async with asyncio.timeout(5):
+            assert b"\r\n0\r\n" not in await reader.read()
+        writer.close()
+        assert summary(await stopping.ended(run_id))[2] == {"bytes": 9, "ended": "shutting-down"}

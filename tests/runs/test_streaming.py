@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +18,11 @@ from postern.authoring.context import Services
 from postern.authoring.streams import event_text, piece
 from postern.errors import Problem
 from postern.journal.run import Run, State
+from postern.runs import streaming
 from postern.runs.apart import apart
 from postern.runs.outcomes import StreamOfDurableRun, whole
 from postern.runs.runner import Abandoned, Runner
+from postern.runs.streaming import found_file
 from tests.runs.records import Records
 
 REQUEST = Request("POST", "/triggers/x")
@@ -77,7 +81,11 @@ async def test_what_nobody_reads_runs_to_its_end_all_the_same(runner: Runner, re
 
 
 @pytest.mark.anyio
-async def test_a_stop_ends_streams_of_events_at_once_and_says_why(runner: Runner, records: Writes):
+@pytest.mark.parametrize("begins", ["before", "after"])
+async def test_a_stop_ends_streams_of_events_when_it_begins_and_says_why(
+    runner: Runner, records: Writes, begins: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(streaming, "LOOK_AGAIN", 0.01)
     ended: list[str] = []
     sent = asyncio.Event()
 
@@ -99,9 +107,12 @@ async def test_a_stop_ends_streams_of_events_at_once_and_says_why(runner: Runner
             run.sending.sent += len(found)
             sent.set()
 
+    if begins == "after":
+        runner.end_events()
     running = asyncio.create_task(runner.start(made, ANYONE, REQUEST, {}, "run-1", None, late))
     await sent.wait()
-    runner.drain()
+    if begins == "before":
+        runner.end_events()
     with pytest.raises(Abandoned):
         await running
     (run,) = records.ended
@@ -109,6 +120,7 @@ async def test_a_stop_ends_streams_of_events_at_once_and_says_why(runner: Runner
     assert run.outcome.error_type == "shutting-down"
     assert from_json(run.outcome.content) == {"bytes": 9, "ended": "shutting-down"}
     assert ended == ["ended"]
+    runner.drain()
 
 
 @pytest.mark.anyio
@@ -194,3 +206,19 @@ def test_only_bytes_and_text_are_pieces():
     ]
     with pytest.raises(TypeError, match="gave dict"):
         piece({})
+
+
+def test_a_file_is_looked_for_beside_the_workflow_whatever_decorates_it(tmp_path: Path):
+    (tmp_path / "page.txt").write_text("page")
+    given: dict[str, Any] = {"wraps": wraps}
+    source = """
+def deco(function):
+    @wraps(function)
+    async def wrapped(ctx):
+        return await function(ctx)
+    return wrapped
+"""
+    exec(compile(source, str(tmp_path / "elsewhere" / "library.py"), "exec"), given)
+    exec(compile("async def pages(ctx): ...", str(tmp_path / "pages.py"), "exec"), given)
+    made: Any = workflow(given["deco"](given["pages"]))
+    assert found_file("page.txt", made)[0] == (tmp_path / "page.txt").resolve()

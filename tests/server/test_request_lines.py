@@ -1,7 +1,7 @@
 """The line that each request leaves in the log of `postern dev`."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import structlog
@@ -62,6 +62,35 @@ async def test_it_has_method_url_status_and_run():
 async def test_no_line_has_a_code_or_the_secret_of_a_link(path: bytes, query: bytes, url: str):
     line = await line_of([], method="GET", raw_path=path, query_string=query)
     assert line["url"] == url
+
+
+async def test_what_ends_a_stream_is_passed_on_and_every_answer_is_seen():
+    class Wire:
+        fields = None
+        done: ClassVar[list[str]] = []
+
+        def whole_body(self) -> bytes:
+            return b"body"
+
+        def answer_at_once(self, *_: Any) -> bool:
+            raise AssertionError
+
+        def unframed(self) -> None:
+            self.done.append("unframed")
+
+        def cut_off(self) -> None:
+            self.done.append("cut off")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        exchange = scope[EXCHANGE]
+        assert (exchange.fields, exchange.whole_body()) == (None, b"body")
+        assert exchange.answer_at_once(200, [], b"") is False
+        exchange.unframed()
+        exchange.cut_off()
+
+    scope = {"type": "http", "method": "GET", "raw_path": b"/", "query_string": b"", EXCHANGE: Wire()}
+    await RequestLines(app, structlog.get_logger("test"))(scope, None, None)
+    assert Wire.done == ["unframed", "cut off"]
 
 
 async def test_a_request_without_a_response_has_a_line_too():

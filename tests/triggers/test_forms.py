@@ -94,6 +94,13 @@ def test_a_form_is_read_as_utf8_whatever_its_type_says(charset: str):
     assert sent.items == [("title", "ä")]
 
 
+def test_a_field_that_is_not_utf8_is_no_text_of_another_encoding():
+    body = multipart([("title", "xyz")]).replace(b"xyz", b"\xff\xfe")
+    with pytest.raises(Problem) as raised:
+        form_in(form(), KIND, body)
+    assert raised.value.members["errors"] == [{"where": "", "message": "it is not UTF-8"}]
+
+
 def test_the_texts_of_a_form_show_nothing_of_it():
     sent = form_in(form(), KIND, multipart([("password", "hunter2"), ("files", ("secret.txt", b"1", "text/plain"))]))
     assert repr(sent) == "SentForm(2 fields)"

@@ -87,7 +87,8 @@ def create_app(
     readiness = readiness_of(checked)
     beside = Beside(runs, refusals, api, grants, revocation, urls, review, readiness)
     parts = (*checked, _console(base, beside, Local(local_address, local_tokens, local_caller)))
-    operations = operations_part(parts, readiness, process, runs.requests.settle, durable.drain, telemetry.export)
+    drains = runs.runner.end_events, durable.drain
+    operations = operations_part(parts, readiness, process, runs.requests.settle, drains, telemetry.export)
     pipeline = replace(
         telemetry.noted(_pipeline(base, runs, durable, refusals, large), _gate(base, senders, urls, observed)),
         for_author=for_author,

@@ -23,19 +23,19 @@ def operations_part(
     readiness: Readiness,
     process: str,
     settle: Callable[[], None],
-    drain: Callable[[], object] = lambda: None,
+    drains: Sequence[Callable[[], object]] = (),
     export: Callable[[Callable[[], Awaitable[list[Metric]]]], Coroutine[Any, Any, None]] | None = None,
 ) -> Part:
     """Serves the checks of `readiness` and the metrics of `parts`, which are all the others. `process` names this
-    process in metrics; `settle` is called before each scrape, and `drain` when the server begins to stop. `export`
-    sends the metrics elsewhere while the server
-    runs."""
+    process in metrics; `settle` is called before each scrape, and `drains` when the server begins to stop. `export`
+    sends the metrics elsewhere while the server runs."""
     collect = [collect for part in parts for collect in part.metrics]
     metrics = Metrics(process, [*collect, build_metrics(own_version())], settle)
 
     def draining() -> None:
         readiness.stop()
-        drain()
+        for drain in drains:
+            drain()
 
     return Part(
         routes=(

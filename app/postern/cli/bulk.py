@@ -96,7 +96,8 @@ def show(plan: Plan, limit: int) -> None:
     for (name, why), number in sorted(plan.cannot.items()):
         _say(f"{_runs(number)} of {name} left out: {why}")
     if plan.more:
-        _say(f"There are more: raise --limit above {limit}, or run the command again afterwards.")
+        oldest = plain(plan.runs[0].get("started_at"))  # without it, runs that fail again would be the newest ones
+        _say(f"There are more: raise --limit above {limit}, or add --until {oldest} to the same command afterwards.")
 
 
 def confirm(plan: Plan, action: Action, rate: Rate, *, yes: bool) -> None:

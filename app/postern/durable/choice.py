@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 from postern.access import Anonymous, Caller, StartedBy
+from postern.authoring.reply import makes_streams
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
 from postern.durable.acceptance import Acceptance
@@ -38,17 +39,25 @@ class Choice:
     ) -> Coroutine[Any, Any, Run]:
         """Start a run: see Runner.start."""
         origin = resubmitted_from, resubmitted_by, started_by
-        if workflow.durable or (request._prefer and prefers_async(request._prefer) and self._may_wait(workflow)):
+        if workflow.durable or (request._prefer and self._prefers(workflow, request)):
             return self._durable(workflow, caller, request, arguments, run_id, key, late, *origin)
         return self._inline(workflow, caller, request, arguments, run_id, key, late, *origin)
+
+    def _prefers(self, workflow: Workflow, request: Request) -> bool:
+        """Whether the caller's preference not to wait is honoured. A form that was read while it arrived is kept
+        nowhere, so a run could not read it again."""
+        kept = request._form is None or bool(request.body)
+        return kept and prefers_async(request._prefer) and self._may_wait(workflow)
 
 
 def may_be_durable(workflow: Workflow, *, sealed: bool, for_callers: Collection[str]) -> bool:
     """Whether a caller's preference not to wait can be honoured: the run has a record, nothing of a secured one would
     lie in the database unsealed, and it cannot act on behalf of its caller, whose token is not kept. `for_callers` are
-    the entries that do so, as `connections.graph`. All runs of a singleton are of one engine: the two do not wait for
-    each other. Pure."""
-    if workflow.stateless or workflow.singleton or (workflow.secures and not sealed):
+    the entries that do so, as `connections.graph`. All runs of a singleton or of a concurrency key are of one engine:
+    the two do not wait for each other. What a stream sends is not kept. Pure."""
+    if workflow.stateless or workflow.keyed or (workflow.secures and not sealed):
+        return False
+    if makes_streams(workflow.function):
         return False
     access = workflow.access
     if isinstance(access, Anonymous) or access.apps:

@@ -21,6 +21,8 @@ from postern.trace import RUN, SECURED
 
 MOST_UNFINISHED = 8192
 """Characters without a line break that are collected: more of them are a line."""
+LAST_PART = 512
+"""Characters of such a line that wait for what follows."""
 MOST_BEGUN = 1000
 """Lines without an end that are collected: the oldest of more of them is left out."""
 SHORT = 4
@@ -112,16 +114,21 @@ def finish_lines(run_id: str) -> None:
 
 def _whole_lines(key: tuple[str, Source], text: str, *, secured: bool) -> str | None:
     """What was written up to here, without its last line break; None if it does not end with one. A `print` of several
-    lines is one text, so that a secret which has several lines is found."""
+    lines is one text, so that a secret which has several lines is found. Of one that is too long, the last part waits
+    without its secrets: the value behind a name may be still to come."""
     with _lock:
         text = BEGUN.pop(key, ("", False))[0] + text
-        if text.endswith("\n") or len(text) > MOST_UNFINISHED:
+        if text.endswith("\n"):
             return text.removesuffix("\n")
+        whole = ""
+        if len(text) > MOST_UNFINISHED:
+            text = text if secured else long_text_without_secrets(text, MOST_READ)
+            whole, text = text[:-LAST_PART], text[-LAST_PART:]
         if text:
             BEGUN[key] = text, secured
             if len(BEGUN) > MOST_BEGUN:
                 del BEGUN[next(iter(BEGUN))]
-    return None
+    return whole or None
 
 
 def _as_seen(text: str) -> str:

@@ -35,7 +35,7 @@ from postern.runs.origin import holder, with_origin
 from postern.runs.outcomes import cut_off, raised, succeeded
 from postern.runs.room import Room, shutting_down
 from postern.runs.run_records import RunRecords
-from postern.runs.streaming import check_replied, end_events, ended_stream, is_replied, sent_by
+from postern.runs.streaming import EventStreams, check_replied, ended_stream, is_replied, sent_by
 from postern.runs.threads import NotBegun, Threads
 from postern.runs.underway import Late, Underway
 from postern.trace import RUN, SECURED
@@ -77,6 +77,8 @@ class Runner:
         self._deadlines = Deadlines(self._abandon)
         self._underway = Underway(self._deadlines)
         self._entries = self._underway.entries
+        self._events = EventStreams(self._entries)
+        self.end_events = self._events.end
         self._answering: set[Task] = set()
         self.cancel = self._underway.cancel
         self.begin_cancel = self._underway.begin_cancel
@@ -84,10 +86,10 @@ class Runner:
         self.left = self._underway.left
 
     def drain(self) -> None:
-        """Start no new runs from now on, also none that wait. Those in progress continue, but streams of events end:
-        their readers connect again, elsewhere."""
+        """Start no new runs from now on, also none that wait. Those in progress continue, but streams of events end,
+        as by `end_events`: their readers connect again, elsewhere."""
         self._room.closed = True
-        end_events(self._entries.values())
+        self._events.close()
 
     @property
     def room(self) -> Room:
@@ -320,7 +322,8 @@ class Runner:
         author."""
         kind = type(error)
         cancelled = issubclass(kind, asyncio.CancelledError) and task.cancelling() > 0
-        if cancelled and self._room.closed and not self._deadlines.cancelled(task):
+        stops = self._room.closed or run.id in self._events.cut
+        if cancelled and stops and not self._deadlines.cancelled(task):
             self._interrupt(run, key)
             if is_replied(run):
                 raise Abandoned from None

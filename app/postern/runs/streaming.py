@@ -4,8 +4,11 @@ The record exists as Running before the first byte leaves. At the end it has how
 were, and nothing of what was sent.
 """
 
+import asyncio
+import inspect
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextvars import Context
 from functools import partial
 from os import PathLike, stat_result
 from pathlib import Path
@@ -28,6 +31,9 @@ from postern.runs.underway import Entry
 
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Calls a function in a thread of the run's workflow."""
+
+LOOK_AGAIN = 0.5
+"""Seconds until streams of events are looked for again, while the server stops."""
 
 _STOPPED = "The server stopped while the reply was sent."
 _PRIVATE = (".py", ".pyc", ".pyi")
@@ -204,17 +210,34 @@ def ended_stream(run: Run, outcome: Outcome) -> Outcome:
     return outcome
 
 
-def end_events(entries: Iterable[Entry]) -> None:
-    """The server stops: streams of events, which may be endless, are cut off now."""
-    for task, run, *_ in list(entries):
-        if isinstance(run.sending, Pieces) and run.sending.at_once:
-            task.cancel()
+class EventStreams:
+    """The streams of events among the runs in progress, which may be endless. `cut` has the ids of those that the stop
+    of the server has cut off."""
+
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
+        self.cut: set[str] = set()
+        self._entries = entries
+        self._closed = False
+
+    def end(self) -> None:
+        """The server begins to stop: they are cut off now, and those that begin later soon."""
+        for task, run, *_ in list(self._entries.values()):
+            if isinstance(run.sending, Pieces) and run.sending.at_once and run.id not in self.cut:
+                self.cut.add(run.id)
+                task.cancel()
+        if not self._closed:
+            asyncio.get_running_loop().call_later(LOOK_AGAIN, self.end, context=Context())
+
+    def close(self) -> None:
+        """The same, for the last time."""
+        self._closed = True
+        self.end()
 
 
 def found_file(path: str | PathLike[str], workflow: Workflow) -> tuple[Path, stat_result]:
     """The file that a reply names, without links, and what the system says of it. Raises an error that says what to do
     if it is no file that a workflow may send."""
-    folder = Path(workflow.function.__code__.co_filename).parent.resolve()
+    folder = Path(inspect.unwrap(workflow.function).__code__.co_filename).parent.resolve()
     temporary = Path(tempfile.gettempdir()).resolve()
     try:
         found = (folder / path).resolve(strict=True)

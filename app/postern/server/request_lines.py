@@ -12,7 +12,7 @@ from postern.catalog import Fault, Trigger
 from postern.journal.secured import url_shown
 from postern.near_names import near
 from postern.redaction import redacted_query, without_secret_values
-from postern.triggers.exchange import EXCHANGE
+from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX
 
 UNAUTHORIZED, NOT_FOUND = 401, 404
@@ -21,6 +21,23 @@ CALLBACK = re.compile(rb"/console/callback|/connect/[^/]*/callback")
 """Their queries have codes that a provider exchanges for a person's token."""
 LINK = re.compile(rb"(/connect/[^/]*/invitation/).*", re.DOTALL)
 """Its path has the secret of a link."""
+
+
+class _Seen:
+    """An exchange whose answers are sent as ASGI messages, so that their status is seen."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self.whole_body = exchange.whole_body
+        self.unframed = exchange.unframed
+        self.cut_off = exchange.cut_off
+
+    @property
+    def fields(self) -> Mapping[bytes, bytes] | None:
+        return self._exchange.fields
+
+    def answer_at_once(self, status: int, headers: list[tuple[bytes, bytes]], content: bytes) -> bool:
+        return False
 
 
 class RequestLines:
@@ -44,7 +61,8 @@ class RequestLines:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope.pop(EXCHANGE, None)  # the shortcut past `send`, by which no response would be seen here
+        if (exchange := scope.pop(EXCHANGE, None)) is not None:
+            scope[EXCHANGE] = _Seen(exchange)
         line: dict[str, Any] = {"method": scope["method"], "url": self._url(scope), "status": None}
 
         async def seen(message: Any) -> None:

@@ -29,6 +29,8 @@ SPOOLED = 16
 IN_MEMORY = 2**40
 """Where the whole body is in memory anyway, its files stay there."""
 
+_NOT_UTF_8 = "it is not UTF-8"
+
 
 class _Parser(MultiPartParser):
     """Starlette's parser, with limits to the form as a whole."""
@@ -52,6 +54,14 @@ class _Parser(MultiPartParser):
             if self.field_bytes > FIELD_BYTES:
                 raise _fields_too_large()
         super().on_part_data(data, start, end)
+
+    def on_part_end(self) -> None:
+        if self._current_part.file is None:
+            try:
+                self._current_part.data.decode("utf-8")
+            except UnicodeDecodeError:  # Starlette would take it for Latin-1
+                raise _not_a_form(_NOT_UTF_8) from None
+        super().on_part_end()
 
     def on_headers_finished(self) -> None:
         # One of many small files would else hold as much memory as one large file.
@@ -166,7 +176,7 @@ def _urlencoded(limits: Form, body: bytes) -> SentForm:
             [*parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=max(limits.max_fields, 1))]
         )
     except UnicodeDecodeError:
-        raise _not_a_form("it is not UTF-8") from None
+        raise _not_a_form(_NOT_UTF_8) from None
     except ValueError:
         raise _too_many(limits) from None
 

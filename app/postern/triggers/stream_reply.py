@@ -99,7 +99,30 @@ async def _send_file(file: WholeFile, scope: Scope, receive: Receive, send: Send
         stat_result=file.stat,
     )
     response.raw_headers += [field for field in file.headers if field[0] != b"content-type"]
-    await response(scope, receive, send)
+    with suppress(_Whole):
+        await response(scope, receive, _Exact(send).send)
+
+
+class _Whole(Exception):
+    """As much was sent as was announced."""
+
+
+class _Exact:
+    """Sends what Content-Length says, of a file that grows meanwhile."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._left = 0
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self._left = int(dict(message["headers"]).get(b"content-length", 0))
+        elif len(body := message.get("body", b"")) > self._left or (message.get("more_body") and not self._left):
+            await self._send({**message, "body": body[: self._left], "more_body": False})
+            raise _Whole
+        else:
+            self._left -= len(body)
+        await self._send(message)
 
 
 class _Reader:
