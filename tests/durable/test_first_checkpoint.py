@@ -210,6 +210,25 @@ async def test_a_run_that_dbos_begins_too_late_goes_on_once(
     assert DONE == ["gate"]
 
 
+async def test_a_run_that_dbos_knows_already_goes_on_from_its_checkpoints(
+    durable_host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal of a backup is a little older than its checkpoints."""
+    monkeypatch.setattr(engine, "IN_TROUBLE", 0.1)
+    monkeypatch.setattr(dbos_engine, "OPEN_SECONDS", 0.3)
+    durable_host.serve(gathers)
+    run_id = await durable_host.accept(gathers)
+    await asyncio.wait_for(Gate.begun.wait(), 20)
+    await durable_host.crash()
+    Gate.open.set()
+    older = "UPDATE durable_runs SET phase = 'ready', owner = NULL, attempt = 0"
+    await durable_host.journal.write(partial(execute, statement=older))
+    durable_host.start()
+    assert (await durable_host.outcome(run_id)).state == "Succeeded"
+    assert sorted(DONE) == sorted([*"abcdefgh", "gate", "gate"])
+    assert (await durable_host.durable(run_id)).attempt == 2
+
+
 async def test_what_dbos_offers_too_late_is_not_taken() -> None:
     opening = Opening()
     assert opening.here.cancel()
