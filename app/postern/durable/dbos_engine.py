@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from dbos import DBOS, DBOSConfig, SetWorkflowID, StepOptions
+from dbos import DBOS, DBOSConfig, SetWorkflowID, StepOptions, StepReservation
 from dbos import error as dbos_errors
 from dbos._utils import GlobalParams
 from sqlalchemy import text
@@ -73,9 +73,10 @@ class DbosCheckpoints:
         inside = copy_context()
         made: list[str] = []
 
-        async def checkpoint() -> tuple[int, str]:
-            reserved = DBOS.reserve_step()
+        def checkpoint() -> Coroutine[Any, Any, tuple[int, str]]:  # one that is cancelled before it begins has a number
+            return kept(DBOS.reserve_step())
 
+        async def kept(reserved: StepReservation) -> tuple[int, str]:
             async def there() -> str:
                 if not made:
                     made.append(await across(self._home, lambda: body(reserved.step_id), inside))
