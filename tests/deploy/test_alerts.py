@@ -14,10 +14,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from postern.assembly import create_app
 from postern.connections.vault.expiry import Expiry
+from postern.failures import notifier
 from postern.http_client import http_client
 from postern.journal.server_processes import BEAT_EVERY
 from postern.journal.writing.queue import MAX_QUEUED
 from postern.local_tenant import LocalTenant
+from postern.schedules import scheduler
 from postern.settings import Settings
 from postern.triggers.request_counts import OUTCOMES
 from tests.connections.grants.granting import TICKETS
@@ -97,8 +99,14 @@ async def test_every_metric_and_label_of_the_rules_is_one_that_a_running_server_
 
 
 def test_every_outcome_of_the_rules_is_one_that_is_counted():
-    named = {value for rule in rules() for value in re.findall(r'outcome=~?"([^"]*)"', rule["expr"])}
-    assert {outcome for value in named for outcome in value.split("|")} <= OUTCOMES
+    counted = {
+        "postern_requests_total": OUTCOMES,
+        "postern_schedules_total": set(scheduler.OUTCOMES),
+        "postern_failure_notices_total": set(notifier.OUTCOMES),
+    }
+    for rule in rules():
+        for metric, values in re.findall(r'(\w+)\{[^}]*outcome=~?"([^"]*)"', rule["expr"]):
+            assert set(values.split("|")) <= counted[metric], rule
 
 
 def test_every_label_of_a_sentence_is_one_that_its_expression_leaves():

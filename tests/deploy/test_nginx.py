@@ -25,7 +25,11 @@ pytestmark = pytest.mark.process
 
 WORKFLOWS = """
 import os
-from postern import Context, Reply, anonymous, tenant_users, workflow
+from pathlib import Path
+from typing import Annotated
+import anyio
+from dataclasses import dataclass
+from postern import Context, Form, Reply, UploadFile, anonymous, tenant_users, workflow
 
 @workflow(access=anonymous())
 async def open(ctx: Context, number: int):
@@ -42,6 +46,23 @@ async def headed(ctx: Context, size: int):
 @workflow(access=anonymous(), methods=["GET", "POST"])
 async def whence(ctx: Context):
     return ctx.request.client_address
+
+@workflow(access=anonymous(), methods=["GET"])
+async def events(ctx: Context):
+    async def each():
+        yield 1
+        while not Path("seen").exists():
+            await anyio.sleep(0.05)
+        yield 2
+    return Reply.events(each())
+
+@dataclass
+class Receipt:
+    file: UploadFile
+
+@workflow(access=anonymous())
+async def receipt(ctx: Context, form: Annotated[Receipt, Form()]):
+    return len(await form.file.read())
 """
 OUTSIDE = "203.0.113.9"
 SPOOFED = {
@@ -106,6 +127,26 @@ def test_a_token_comes_in_over_https_only(site: Site, bearer: dict[str, str]):
         assert (refused.status, "location" in refused.headers) == (403, False)
     led = ask(site.over_http(), "GET", "/triggers/whence?a=b")
     assert (led.status, led.headers["location"]) == (308, "https://postern.example.com/triggers/whence?a=b")
+
+
+def test_an_event_arrives_before_the_next_one_is_sent(site: Site):
+    with closing(site.over_tls()) as connection:
+        connection.request("GET", "/triggers/events")
+        answer = connection.getresponse()
+        first = answer.readline()
+        (site.folder / "seen").touch()
+        assert (first, answer.read()) == (b"data: 1\n", b"\ndata: 2\n\n")
+
+
+def test_a_form_with_a_file_comes_in_up_to_the_size_of_the_configuration(site: Site):
+    for size, status in ((900_000, 200), (1_100_000, 413)):
+        body = "\r\n".join(
+            ["--b", 'Content-Disposition: form-data; name="file"; filename="a.txt"', "", "x" * size, "--b--", ""]
+        )
+        with closing(site.over_tls()) as connection:
+            connection.request("POST", "/triggers/receipt", body, {"Content-Type": "multipart/form-data; boundary=b"})
+            answer = connection.getresponse()
+            assert (answer.status, answer.read() == b"900000") == (status, status == 200)
 
 
 @pytest.mark.anyio

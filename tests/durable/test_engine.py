@@ -1,10 +1,12 @@
 """A durable run goes on where it was, whatever happens to the server process that runs it."""
 
 import asyncio
+import time
 
 import pytest
 
 from postern import anonymous, workflow
+from postern.durable.dbos_engine import DbosCheckpoints
 from tests.durable.host import Host
 
 pytestmark = pytest.mark.anyio
@@ -62,3 +64,37 @@ async def test_a_finished_step_is_not_repeated_after_a_crash(durable_host: Host)
     assert (row.state, row.outputs) == ("Succeeded", '"12"')
     assert DONE == ["first", "second", "second"]
     assert (await durable_host.durable(run_id)).deaths == 1
+
+
+@workflow(access=anonymous(), durable=True)
+async def cut_short(ctx) -> list[str]:
+    found = [await ctx.step(first)]
+    try:
+        async with asyncio.timeout(0.05 if DONE == ["first"] else None):
+            found.append(await ctx.step(first, name="cut"))
+    except TimeoutError:
+        DONE.append("timeout")
+    return [*found, await ctx.step(first, name="last"), await ctx.step(second, "")]
+
+
+async def test_a_step_that_is_cancelled_before_dbos_looks_at_it_has_its_number(
+    durable_host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop of DBOS is busy meanwhile."""
+    usual = DbosCheckpoints.step
+
+    async def step(self, name, body):
+        if name == "step cut" and "timeout" not in DONE:
+            self._loop.call_soon_threadsafe(time.sleep, 0.3)
+        return await usual(self, name, body)
+
+    monkeypatch.setattr(DbosCheckpoints, "step", step)
+    durable_host.serve(cut_short)
+    run_id = await durable_host.accept(cut_short)
+    await asyncio.wait_for(Gate.begun.wait(), 20)
+    await durable_host.crash()
+    Gate.open.set()
+    await durable_host.take_over()
+    row = await durable_host.outcome(run_id)
+    assert (row.state, row.outputs) == ("Succeeded", '["1","1","1","2"]')
+    assert DONE == ["first", "timeout", "first", "second", "first", "second"]

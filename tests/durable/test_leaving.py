@@ -1,9 +1,12 @@
 """A server process that stops lets its runs go; one that was taken for gone leaves those that it has lost."""
 
 import asyncio
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
+import structlog
 
 from postern import Context, Retry, anonymous, workflow
 from tests.durable.host import TAKE_OVER, Host
@@ -104,3 +107,36 @@ async def test_a_further_attempt_of_a_step_is_compared_too(durable_host: Host):
     durable_host.serve(retried)
     assert (await durable_host.result(retried)).outputs == '"done"'
     assert attempts == [1, 2]
+
+
+async def test_a_run_that_ends_while_a_process_looks_for_lost_ones_is_not_lost(
+    durable_host: Host, monkeypatch: pytest.MonkeyPatch
+):
+    may_end = asyncio.Event()
+
+    @workflow(access=anonymous(), durable=True)
+    async def ends(ctx: Context) -> str:
+        await may_end.wait()
+        return "done"
+
+    durable_host.serve(ends)
+    run_id = await durable_host.accept(ends)
+    await durable_host.phase(run_id, "running")
+    executions = durable_host.engine._executions
+
+    async def is_here() -> bool:
+        return run_id in executions.here
+
+    await durable_host.until(is_here)
+    works = executions._works
+
+    async def read(operation: Any) -> Any:
+        may_end.set()
+        await durable_host.phase(run_id, "ended")
+        return await works.read(operation)
+
+    monkeypatch.setattr(executions, "_works", replace(works, read=read))
+    with structlog.testing.capture_logs() as lines:
+        await executions.check_holds()
+    assert [line for line in lines if line["event"] == "durable-runs-lost"] == []
+    assert (await durable_host.outcome(run_id)).state == "Succeeded"

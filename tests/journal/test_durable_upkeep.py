@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from postern.journal.durable_runs import DEATHS, NODE, SUSPECT, Hold, Phase, claim, owns
+from postern.journal.durable_runs import DEATHS, NODE, SUSPECT, Hold, Phase, claim, owned_of
 from postern.journal.durable_tables import durable_runs
 from postern.journal.durable_upkeep import (
     Reaped,
@@ -110,14 +110,14 @@ def test_a_process_killed_while_it_reaps_leaves_all_to_the_next(engine):
 
 def test_the_hold_of_a_process_that_comes_back_is_void(engine):
     put(engine, durable_row("1"))
+    first, second = Hold("1", "a", 1), Hold("1", "a", 2)
     with engine.begin() as connection:
-        assert owns(connection, Hold("1", "a", 1))
+        assert owned_of(connection, [first, second]) == {first}
         reap(connection, "a", NO_ROW, 50.0)
-        assert not owns(connection, Hold("1", "a", 1))
+        assert owned_of(connection, [first, second]) == set()
         (again,) = claim(connection, "a", {}, 10)
         assert again.attempt == 2
-        assert not owns(connection, Hold("1", "a", 1))
-        assert owns(connection, Hold("1", "a", 2))
+        assert owned_of(connection, [first, second]) == {second}
 
 
 @pytest.mark.parametrize("state", ["Running", "Interrupted"])

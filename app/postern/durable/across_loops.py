@@ -29,7 +29,11 @@ async def across(loop: Loop, make: Callable[[], Coroutine[Any, Any, T]], context
     def begin() -> None:
         if future.cancelled():
             return
-        task = loop.create_task(make())
+        try:
+            task = loop.create_task(make())
+        except Exception as error:
+            future.set_exception(error)
+            return
         made.append(task)
         task.add_done_callback(lambda _: _pass_on(task, future))
 

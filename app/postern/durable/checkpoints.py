@@ -33,6 +33,9 @@ class Checkpoints(Protocol):
         full, it is tried again, and a body that has returned is not called again. Raises Changed if another step was
         recorded under this number, and Lost if another process has taken over."""
 
+    def skip(self, count: int) -> None:
+        """Give so many numbers to steps that ended before they had one."""
+
 
 Execute = Callable[[str, Checkpoints], Awaitable[bool]]
 """Runs a run, in the server's event loop, under its id. False if it did not end here."""

@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from dbos import DBOS, DBOSConfig, SetWorkflowID, StepOptions
+from dbos import DBOS, DBOSConfig, SetWorkflowID, StepOptions, StepReservation
 from dbos import error as dbos_errors
 from dbos._utils import GlobalParams
 from sqlalchemy import text
@@ -29,6 +29,7 @@ from postern.durable.across_loops import Loop, across, new_event_loop
 from postern.durable.checkpoints import Changed, Checkpoints, Execute, Later, Left, Lost
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_url
 from postern.durable.dbos_log import route
+from postern.durable.late_checkpoints import Opening
 from postern.durable.text_serializer import TextSerializer, forbid_pickles
 
 if TYPE_CHECKING:
@@ -72,9 +73,10 @@ class DbosCheckpoints:
         inside = copy_context()
         made: list[str] = []
 
-        async def checkpoint() -> tuple[int, str]:
-            reserved = DBOS.reserve_step()
+        def checkpoint() -> Coroutine[Any, Any, tuple[int, str]]:  # one that is cancelled before it begins has a number
+            return kept(DBOS.reserve_step())
 
+        async def kept(reserved: StepReservation) -> tuple[int, str]:
             async def there() -> str:
                 if not made:
                     made.append(await across(self._home, lambda: body(reserved.step_id), inside))
@@ -99,18 +101,14 @@ class DbosCheckpoints:
         except (dbos_errors.DBOSWorkflowConflictIDError, dbos_errors.DBOSWorkflowCancelledError) as error:
             raise Lost from error
 
+    def skip(self, count: int) -> None:
+        """See Checkpoints.skip."""
+        for _ in range(count):
+            self._loop.call_soon_threadsafe(DBOS.reserve_step, context=self._context.copy())
+
 
 class NotTaken(Exception):
     """DBOS could not record the start of a run."""
-
-
-class Opening:
-    """A run whose first execution goes on already, and that DBOS gets now. `here` is what DBOS's workflow of it offers,
-    and `over` whether the execution ended with an outcome."""
-
-    def __init__(self) -> None:
-        self.here: Future[Checkpoints] = Future()
-        self.over: Future[bool] = Future()
 
 
 class DbosEngine:
@@ -147,17 +145,10 @@ class DbosEngine:
             await self.stop()
             raise
 
-    async def open(self, run_id: str, over: Callable[[Callable[[bool], None]], None]) -> Checkpoints:
-        """Take a run whose first execution goes on already, in `home`. Returns its checkpoints. `over` gets a function
-        that is to be called when the execution has ended, with whether it has an outcome. Raises TimeoutError, and what
-        the database raises."""
-        opening = self._openings[run_id] = Opening()
-
-        def ended(outcome: bool) -> None:
-            if not opening.over.done():
-                opening.over.set_result(outcome)
-
-        over(ended)
+    async def open(self, run_id: str, opening: Opening) -> Checkpoints:
+        """Take a run whose first execution goes on already, in `home`. Returns its checkpoints. Raises NotTaken, and
+        TimeoutError."""
+        self._openings[run_id] = opening
         try:
             if await self.begin([run_id]):
                 raise NotTaken(run_id)
@@ -283,8 +274,7 @@ class DbosEngine:
         async def dispatch(run_id: str) -> str:
             checkpoints = DbosCheckpoints(loop, home, copy_context())
             if (opening := self._openings.get(run_id)) is not None:
-                opening.here.set_result(checkpoints)
-                if not await asyncio.wrap_future(opening.over):
+                if not (opening.offer(checkpoints) and await asyncio.wrap_future(opening.over)):
                     raise Left(run_id)
                 return ""
 

@@ -150,6 +150,9 @@ class DurableSteps:
         except Lost:
             execution.left = True
             raise Left(execution.run_id) from None
+        except asyncio.CancelledError:
+            execution.ended_early(place)
+            raise
         except Exception as error:  # never the author's: those are values by now
             raise execution.ended_by(error) from None
         finally:

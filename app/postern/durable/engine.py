@@ -17,7 +17,7 @@ from postern.durable.checkpoints import Checkpoints
 from postern.durable.execution import Execution
 from postern.durable.executions import Checkpoint, Executions
 from postern.durable.hand_over import hand_over
-from postern.durable.late_checkpoints import LateCheckpoints
+from postern.durable.late_checkpoints import LateCheckpoints, Opening
 from postern.durable.probation import Probation
 from postern.durable.store import Store
 from postern.durable.turns import Turns
@@ -204,11 +204,12 @@ class DurableEngine:
     async def _first_time(self, claimed: Claimed) -> None:
         """Execute a run that DBOS does not know yet. If DBOS does not take it with its first checkpoint it is put back,
         and no others are claimed for a while."""
-        ends: list[Callable[[bool], None]] = []
-        checkpoints = LateCheckpoints(partial(self._store.dbos.open, claimed.run_id, ends.append))
-        ended = await self.execute(claimed.run_id, checkpoints)
-        for end in ends:
-            end(ended)
+        opening, ended = Opening(), False
+        checkpoints = LateCheckpoints(partial(self._store.dbos.open, claimed.run_id, opening))
+        try:
+            ended = await self.execute(claimed.run_id, checkpoints)
+        finally:
+            opening.end(ended)
         if checkpoints.failed is not None and not ended:
             await self._put_back([self._hold(claimed)], type(checkpoints.failed).__name__)
 

@@ -25,8 +25,8 @@ class Execution:
     """`left` says that this execution ends without an outcome, whatever its code does, and `park` why if it cannot go
     on by itself. `failed_step` is the checkpoint whose error was raised last. `top_steps` and `top_calls` count those
     that are not in a step, `under_way` the checkpoints that have begun, `of_wait` that of the wait among them, and
-    `refused` how often its code was told that it was left. The journal knows that `known` checkpoints were made. The
-    time of its `deadlines` stops while it has no turn."""
+    `refused` how often its code was told that it was left. The journal knows that `known` checkpoints were made, and
+    `unkept` is the first one that its code cancelled. The time of its `deadlines` stops while it has no turn."""
 
     hold: Hold
     payload: Payload
@@ -48,6 +48,7 @@ class Execution:
     of_wait: int = 0
     refused: int = 0
     known: int = 0
+    unkept: int | None = None
     deadlines: Deadlines | None = None
     _rest: float | None = None
 
@@ -65,9 +66,16 @@ class Execution:
         return self.under_way > self.of_wait
 
     def kept(self, waits: int) -> int | None:
-        """How many checkpoints of the run are kept while it waits, in `waits` of its own. None if a step is under
-        way."""
-        return self.steps - waits if self.under_way == waits else None
+        """How many checkpoints of the run are kept while it waits, in `waits` of its own: those before the first that
+        is not. None if a step is under way."""
+        if self.under_way != waits:
+            return None
+        return self.steps - waits if self.unkept is None else self.unkept
+
+    def ended_early(self, place: int) -> None:
+        """The checkpoint of this place, from 0 on, was cancelled by the run's code: it is made in the next
+        execution."""
+        self.unkept = place if self.unkept is None else min(place, self.unkept)
 
     def check_own_code(self) -> None:
         """Raise RuntimeError outside of the run's own task: a run whose code goes on beside a wait would not be found

@@ -110,9 +110,10 @@ class Executions:
         return mine
 
     async def check_holds(self) -> None:
-        """Leave the runs that other processes have taken over, because this one seemed to be gone."""
+        """Leave the runs that other processes have taken over, because this one seemed to be gone. Those that end
+        meanwhile are nobody's any more, and are not lost."""
         before, holds = list(self.here.values()), set(await self._works.read(partial(owned, node=self._node)))
-        void = [execution for execution in before if execution.hold not in holds]
+        void = [each for each in before if each.hold not in holds and not each.run.ended_at]
         for execution in void:
             execution.leave()
         if void:

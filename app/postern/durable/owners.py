@@ -30,17 +30,19 @@ class Owners:
         return await asyncio.shield(answer)
 
     async def _compare(self) -> None:
-        while self._waiting:
-            asked, self._waiting = self._waiting, {}
-            try:
-                found = await self._read(partial(owned_of, holds=list(asked)))
-            except BaseException as error:
-                for answer in asked.values():
-                    answer.set_exception(error)
-                    answer.exception()  # it may be that nobody waits any more
-                if not isinstance(error, Exception):
-                    raise
-            else:
-                for hold, answer in asked.items():
-                    answer.set_result(hold in found)
-        self._comparing = None
+        try:
+            while self._waiting:
+                asked, self._waiting = self._waiting, {}
+                try:
+                    found = await self._read(partial(owned_of, holds=list(asked)))
+                except BaseException as error:
+                    for answer in asked.values():
+                        answer.set_exception(error)
+                        answer.exception()  # it may be that nobody waits any more
+                    if not isinstance(error, Exception):
+                        raise
+                else:
+                    for hold, answer in asked.items():
+                        answer.set_result(hold in found)
+        finally:
+            self._comparing = None

@@ -169,11 +169,6 @@ def owned_of(connection: Connection, holds: Sequence[Hold]) -> set[Hold]:
     return {Hold(*row) for row in found} & set(holds)
 
 
-def owns(connection: Connection, hold: Hold) -> bool:
-    """The same of one run."""
-    return hold in owned_of(connection, [hold])
-
-
 # Waiting
 
 

@@ -10,7 +10,6 @@ from postern.openapi.export_error import ExportFault
 
 MAX_TITLE = 30
 MAX_SUMMARY = 80
-DESCRIPTION_LENGTHS = (30, 500)
 NOT_IN_SUMMARIES = "/\\<>*%&?"
 """The platform rejects them in a summary (its schema of connectors, `x-ms-summary` and `summary`)."""
 
