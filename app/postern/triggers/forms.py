@@ -75,12 +75,6 @@ class _Parser(MultiPartParser):
                 raise _too_many(self._limits) from None
             raise
 
-    def on_part_end(self) -> None:
-        part = self._current_part
-        if part.file is None and not _is_utf8(part.data):
-            raise _not_a_form("it is not UTF-8")  # Starlette would read it as Latin-1
-        super().on_part_end()
-
     def on_end(self) -> None:
         self.whole = True
 
@@ -179,14 +173,6 @@ def _urlencoded(limits: Form, body: bytes) -> SentForm:
         raise _not_a_form(_NOT_UTF_8) from None
     except ValueError:
         raise _too_many(limits) from None
-
-
-def _is_utf8(data: bytes | bytearray) -> bool:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
