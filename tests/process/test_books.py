@@ -87,6 +87,7 @@ def test_sqlite(tmp_path, environ, campaign, capsys):
         print(figures, end="")
 
 
+@pytest.mark.long
 def test_postgresql(tmp_path, environ, campaign, capsys):
     """In all, backends are terminated more than a hundred times in a soak."""
     random = Random(time.time_ns())

@@ -70,7 +70,7 @@ def assert_works(server: Server) -> None:
     assert "journal-writer-died" not in server.output
 
 
-@pytest.mark.parametrize("command", ["dev", "serve", "serve --workers 2"])
+@pytest.mark.parametrize("command", ["dev", pytest.param("serve", marks=pytest.mark.long), "serve --workers 2"])
 def test_modules_in_the_working_directory_are_not_imported(command: str, tmp_path: Path):
     """By the command as it is installed."""
     set_traps(tmp_path, TAKEN)
@@ -84,7 +84,7 @@ def test_modules_in_the_working_directory_are_not_imported(command: str, tmp_pat
         assert_works(server)
 
 
-@pytest.mark.parametrize("command", ["dev", "serve --workers 2"])
+@pytest.mark.parametrize("command", ["dev", pytest.param("serve --workers 2", marks=pytest.mark.long)])
 def test_nor_are_they_by_python_m_postern(command: str, tmp_path: Path):
     """Python itself imports two of the names before anything of ours: the package, and what `-m` needs."""
     set_traps(tmp_path, [name for name in TAKEN if name not in ("postern", "collections")])
