@@ -123,6 +123,13 @@ def test_list_as_json_has_a_shape_for_programs(postern: Postern, folder: Path):
     assert (fault["file"], fault["line"], fault["still_serving"]) == (str(folder / "workflows" / "broken.py"), 1, [])
 
 
+def test_what_a_module_prints_does_not_get_into_the_json(postern: Postern, folder: Path):
+    (folder / "workflows" / "loud.py").write_text('print("loading")\n', "utf-8")
+    result = postern("list", "--json")
+    assert json.loads(result.stdout)["workflows"]
+    assert "loading" in result.stderr
+
+
 def test_list_as_json_has_what_a_workflow_uses(postern: Postern, folder: Path):
     workflows = {each["name"]: each for each in json.loads(postern("list", "--json").stdout)["workflows"]}
     assert workflows["find-people"]["connections"] == {"names": ["graph"], "declared": False}

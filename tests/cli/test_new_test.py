@@ -130,6 +130,10 @@ async def take_form(ctx: Context, order: Annotated[Order, Form()]) -> int:
 async def take_query(ctx: Context, site: Annotated[str, Query()], x_kind: Annotated[str, Header()]) -> str:
     return site + x_kind
 
+@workflow(access=anonymous(), secrets=["badge-key"])
+async def take_secret(ctx: Context) -> int:
+    return len(await ctx.secret("badge-key"))
+
 @workflow(access=anonymous())
 async def take_file(ctx: Context, receipt: Annotated[Receipt, Form()]) -> None: ...
 """
@@ -139,7 +143,11 @@ async def take_file(ctx: Context, receipt: Annotated[Receipt, Form()]) -> None: 
 def test_a_first_test_sends_forms_queries_and_headers(postern: Postern, folder: Path):
     (folder / "workflows" / "inputs.py").write_text(INPUTS, "utf-8")
     with no_modules_left():
-        for name, sent in (("take-form", 'form={"item": '), ("take-query", 'query={"site": ')):
+        for name, sent in (
+            ("take-form", 'form={"item": '),
+            ("take-query", 'query={"site": '),
+            ("take-secret", 'secrets["badge-key"] = '),
+        ):
             assert postern("new", "test", name).exit_code == 0
             path = folder / "tests" / f"test_{name.replace('-', '_')}.py"
             assert sent in path.read_text("utf-8")

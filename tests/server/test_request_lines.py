@@ -129,7 +129,7 @@ def fault(file: str, line: int | None) -> Fault:
         (
             (fault("a.py", 3), fault("b.py", None)),
             b"/triggers/helo",
-            "`postern check` shows why these files have no workflow: a.py:3, b.py",
+            "workflow-fault in this log, or `postern check`, says why these files have no workflow: a.py:3, b.py",
         ),
         ((), b"/runs/helo", None),
     ],

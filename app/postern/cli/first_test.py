@@ -14,7 +14,7 @@ from postern.authoring.sent_form import URLENCODED
 from postern.catalog import Trigger
 from postern.openapi.example_requests import ExampleRequest
 
-NAMES = re.compile(r"\b(call|user|app|nobody|connections|triggers)\b")
+NAMES = re.compile(r"\b(call|user|app|nobody|connections|secrets|triggers)\b")
 """What a test imports of the kit."""
 
 Outside = list[tuple[str, str]]
@@ -99,16 +99,17 @@ def _named(function: ast.AST) -> Iterable[tuple[str, str]]:
 def _called(trigger: Trigger, request: ExampleRequest | None, caller: str, outside: Outside) -> str:
     name = trigger.workflow.name
     sent = _call(name, request, caller)
+    known = "".join(f'    secrets[{_text(each)}] = "test"\n' for each in trigger.workflow.secrets or ())
     if not outside:
         status = 202 if trigger.workflow.durable else 300
         holds = "result.status == 202" if status == 202 else "result.status < 300"
-        return f"def test_{_word(name)}():\n{_assigned(sent)}    assert {holds}, result.text\n"
+        return f"def test_{_word(name)}():\n{known}{_assigned(sent)}    assert {holds}, result.text\n"
     kind, other = outside[0]
     hint = f"    # For its success: {kind}[{_text(other)}]" + (
         ".replies({...})\n" if kind == "triggers" else '.get("/PATH").replies({...})\n'
     )
     return (
-        f"def test_{_word(name)}_without_{_word(other)}():\n"
+        f"def test_{_word(name)}_without_{_word(other)}():\n{known}"
         f"    {kind}[{_text(other)}].fails(503)\n{hint}{_assigned(sent)}    assert result.status >= 500, result.text\n"
     )
 

@@ -1,6 +1,8 @@
 """The installation that a command uses: the real tenant of the settings, or else the local tenant."""
 
 import os
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,10 +51,10 @@ class Workspace:
 
     def load(self) -> Snapshot:
         """The workflows and faults of the folder. Raises FolderFault, and SettingsFault if a workflow needs a setting
-        that is not set."""
+        that is not set. What the modules print goes to standard error, away from what a command writes."""
         from postern.assembly import load_catalog
 
-        with readable_folder():
+        with readable_folder(), redirect_stdout(sys.stderr):
             return load_catalog(self.settings).snapshot
 
 

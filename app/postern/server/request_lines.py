@@ -115,7 +115,8 @@ def _name(raw_path: bytes) -> str:
 def _of_unknown(name: str, triggers: Iterable[str], faults: Iterable[Fault]) -> str:
     faulty = [f"{fault.file}:{fault.line}" if fault.line else str(fault.file) for fault in faults]
     if faulty:
-        return f"`postern check` shows why these files have no workflow: {', '.join(faulty[:5])}"
+        files = ", ".join(faulty[:5])
+        return f"workflow-fault in this log, or `postern check`, says why these files have no workflow: {files}"
     if meant := near(name, triggers):
         return f"call /triggers/{meant}, or rename the function"
     return "write a function with @workflow, whose name is the trigger's with _ in place of -"
