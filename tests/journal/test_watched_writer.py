@@ -9,6 +9,7 @@ from postern.journal.database.engine import BUSY_SECONDS
 from postern.journal.database.faults import Cause, Kind
 from postern.journal.writing import writer
 from postern.journal.writing.rows import facts
+from postern.journal.writing.together import results
 from postern.journal.writing.watched_writer import SILENCE, WatchedWriter
 from postern.journal.writing.writer import (
     DONE,
@@ -73,8 +74,8 @@ def test_one_that_works_for_long_on_a_batch_reports_it(monkeypatch):
     run = run_of()
     with ours, closing(Writer(its)) as working:
         batch, unmade = working._batch(Work([facts(run)] * 3, [], [pickle.dumps(repr)] * 2), "node")
-        for operation in batch.operations:
-            operation(None)  # type: ignore[arg-type]
+        assert list(results(None, batch.operations, batch.begins)) == ["None"] * 2  # type: ignore[arg-type]
+        ours.settimeout(10)
         frames = ours.makefile("rb")
         signs = [pickle.loads(frames.read(*LENGTH.unpack(frames.read(LENGTH.size)))) for _ in range(5)]
     assert (signs, len(batch.runs), unmade) == ([Working()] * 5, 3, {})

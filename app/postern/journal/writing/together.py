@@ -29,8 +29,8 @@ def with_together(many: Many) -> Callable[[F], F]:
 def results(connection: Connection, operations: Sequence[Operation], begins: Callable[[], None]) -> Iterator[Any]:
     """The results of the operations, in their order. `begins` is called before each statement or operation."""
     for many, group in groupby(operations, _together):
-        begins()
         if many is not None:
+            begins()
             yield from many(connection, [operation.keywords for operation in group])  # type: ignore[attr-defined]
             continue
         for operation in group:
