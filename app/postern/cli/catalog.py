@@ -13,6 +13,7 @@ from postern.api.representation import fault_json, people_json, schedule_json, u
 from postern.authoring.by_server import WORKFLOW_NAME
 from postern.catalog import Snapshot, Trigger
 from postern.cli.diagnosis.here import named_workflows
+from postern.cli.new_file import write_new
 from postern.cli.terminal import (
     describe,
     err,
@@ -157,16 +158,7 @@ def new(
         model="".join(word.capitalize() for word in words) + "Request",
         function=function,
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        fail(f"{path} already exists; not overwritten.")
-        raise typer.Exit(1) from None
-    except OSError as error:
-        fail(f"{path} cannot be written: {error.strerror}.")
-        raise typer.Exit(1) from None
+    write_new(path, text)
     who = "--token-file FILE" if settings.tenant_id else "--as ada"
     out.print(f"Wrote {escape(str(path))}. A running server serves it at once. Try it:", highlight=False)
     out.print(

@@ -10,6 +10,7 @@ from postern.access import OPEN, Caller, Guarded, checks
 from postern.catalog import Trigger
 from postern.cli.first_test import NoTest, Outsider, first_test, outside_of
 from postern.cli.local_callers import ANY_CONTEXT
+from postern.cli.new_file import write_new
 from postern.cli.terminal import fail, out, program
 from postern.identity import tenant
 from postern.identity.claims import caller_of
@@ -37,16 +38,7 @@ def new_test(name: str, triggers: Mapping[str, Trigger], local: LocalTenant) -> 
     except NoTest as error:
         fail(f"There is no first test of {name}: {error}.")
         raise typer.Exit(1) from None
-    try:
-        TESTS.mkdir(exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        fail(f"{path} already exists; not overwritten.")
-        raise typer.Exit(1) from None
-    except OSError as error:
-        fail(f"{path} cannot be written: {error.strerror}.")
-        raise typer.Exit(1) from None
+    write_new(path, text)
     out.print(f"Wrote {escape(str(path))}. Run it:\n  {program()} test {escape(str(path))}", highlight=False)
 
 
