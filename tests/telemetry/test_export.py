@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from httpx2 import ASGITransport
@@ -75,12 +75,14 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @asynccontextmanager
-async def started(folder: Path, collector: Collector) -> AsyncIterator[World]:
+async def started(
+    folder: Path, collector: Collector, log_format: Literal["console", "json"] = "console"
+) -> AsyncIterator[World]:
     """When the block ends, the server has stopped, and all that it noted has been sent."""
     (folder / "hooks.py").write_text(MODULE, encoding="utf-8")
     shop = Counterpart([JSONResponse({})])
     output = io.StringIO()
-    configure_logs("console", output)
+    configure_logs(log_format, output)
     async with serving(shop) as url:
         mine = {
             "workflows": str(folder),
@@ -277,12 +279,11 @@ async def test_a_collector_that_refuses_is_one_line_in_the_log(
 ) -> None:
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
     collector.status = 400
-    async with started(tmp_path, collector) as world:
-        output = io.StringIO()
-        configure_logs("json", output)
+    async with started(tmp_path, collector, "json") as world:
         await world.client.post("/triggers/outside/x")
+    flush_logs()
 
-    lines = [json.loads(line) for line in output.getvalue().splitlines()]
+    lines = [json.loads(line) for line in world.output.getvalue().splitlines()]
     told = [line for line in lines if line["event"] == "telemetry-not-exported"]
     assert len(told) == 1
     assert told[0]["logger"] == "postern.telemetry"
