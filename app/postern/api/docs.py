@@ -19,15 +19,12 @@ from postern.errors import problem
 from postern.openapi.docs_page import CONTENT_TYPES, assets, page
 from postern.openapi.document import Described
 from postern.openapi.operations import operations
-from postern.settings.installation import Installation
+from postern.settings.installation import OWN_ADDRESS, Installation
 from postern.triggers.reply import ALWAYS, Answer
 from postern.triggers.secure_transport import Scope
 
 MAX_KEPT = 32 * 1024 * 1024
 """Bytes of all cached documents. The newest is always kept, of any size."""
-
-OWN_ADDRESS = "http://own-address.invalid"
-"""The placeholder in cached documents for the address of the request."""
 
 POLICY = (
     b"default-src 'none'; style-src 'self'; script-src 'self'; base-uri 'none'; form-action 'none'; "

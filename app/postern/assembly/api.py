@@ -20,7 +20,7 @@ from postern.api.signal_actions import SignalActions
 from postern.assembly.durable import DurablePart
 from postern.assembly.foundation import Foundation
 from postern.assembly.grants import GrantsPart
-from postern.assembly.identity import installation_of
+from postern.assembly.installation import installation_of
 from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
 from postern.assembly.revocation import RevocationPart

@@ -17,7 +17,7 @@ from postern.assembly.failures import failures_part
 from postern.assembly.findings import findings_part
 from postern.assembly.foundation import Foundation, foundation
 from postern.assembly.grants import grants_part
-from postern.assembly.identity import authority
+from postern.assembly.installation import authority
 from postern.assembly.limits import limit_checks
 from postern.assembly.observed import ObservedPart, observed_part
 from postern.assembly.operations import operations_part, readiness_of

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from postern.assembly.console_needs import Beside, Local
 from postern.assembly.entra_accounts import entra_accounts
 from postern.assembly.foundation import Foundation
-from postern.assembly.identity import installation_of
+from postern.assembly.installation import installation_of
 from postern.assembly.part import Part
 from postern.connections.entry_trial import OfPeople, stages_of
 from postern.connections.own_proof import OwnProof

@@ -11,7 +11,7 @@ from postern.api.grant_actions import GrantActions
 from postern.api.metrics import grant_metrics
 from postern.assembly.entra_accounts import entra_accounts
 from postern.assembly.foundation import Foundation
-from postern.assembly.identity import installation_of
+from postern.assembly.installation import installation_of
 from postern.assembly.part import Part
 from postern.connections.grants.counts import GrantCounts
 from postern.connections.grants.entries import GrantedEntry, granted_entries

@@ -16,7 +16,7 @@ from postern.api.access_handlers import AccessHandlers
 from postern.api.departure import Page
 from postern.api.operators import Operators
 from postern.assembly.foundation import Foundation
-from postern.assembly.identity import installation_of
+from postern.assembly.installation import installation_of
 from postern.assembly.part import Part
 from postern.catalog import Trigger
 from postern.connections.directory import look_up_with

@@ -11,7 +11,7 @@ from postern.api.operators import Operators
 from postern.api.signed_url_actions import SignedUrlActions
 from postern.api.signed_url_handlers import SignedUrlHandlers
 from postern.assembly.foundation import Foundation
-from postern.assembly.identity import installation_of
+from postern.assembly.installation import installation_of
 from postern.assembly.part import Part
 from postern.catalog import Trigger
 from postern.connections.faults import ConnectionFault

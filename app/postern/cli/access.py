@@ -74,7 +74,7 @@ def access(
 
 
 async def _review(here: Workspace, triggers: list[Any], facts: AccessFacts) -> Review:
-    from postern.assembly.identity import authority
+    from postern.assembly.installation import authority
     from postern.assembly.review import reviewed
     from postern.connections.directory import look_up
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from postern.api.representation import fault_json, people_json, schedule_json, uses_json
 from postern.authoring.by_server import WORKFLOW_NAME
 from postern.catalog import Snapshot, Trigger
 from postern.cli.catalog_output import (
@@ -19,18 +18,15 @@ from postern.cli.catalog_output import (
     print_workflows,
     scheduled,
 )
-from postern.cli.diagnosis.here import named_workflows
 from postern.cli.new_file import write_new
 from postern.cli.terminal import err, escaped, fail, out, plain, print_json, program
 from postern.cli.workspace import STATE_FOLDER, Workspace, workspace
-from postern.connections.grants.reach import out_of_reach
 from postern.local_tenant import LocalTenant
 from postern.settings import Settings, load_settings
 from postern.settings.audit import check_audit
 from postern.settings.console import missing_for_console
 from postern.settings.grants import check_grants
 from postern.settings.sealing import check_durable_key
-from postern.settings.warnings import environment_warnings, warnings
 
 TEMPLATE = '''"""{title}."""
 
@@ -65,6 +61,10 @@ def check() -> None:
 
     Settings that are probably not what was meant are warnings, which do not change the exit code. Nothing is fetched.
     """
+    from postern.cli.diagnosis.here import named_workflows  # what `list` and `new` do not need
+    from postern.connections.grants.reach import out_of_reach
+    from postern.settings.warnings import environment_warnings, warnings
+
     here = workspace()
     if not here.local:  # the local tenant provides all that they need
         check_grants(here.settings)
@@ -113,6 +113,8 @@ def list_workflows(
     here = workspace()
     snapshot = here.load()
     if as_json:
+        from postern.api.representation import fault_json  # the run API's form, with SQLAlchemy
+
         workflows = [_row(trigger, here) for _, trigger in sorted(snapshot.triggers.items())]
         document = {"workflows": workflows, "faults": [fault_json(fault) for fault in snapshot.faults]}
         print_json(document)
@@ -192,6 +194,8 @@ def _count(number: int, what: str) -> str:
 
 
 def _row(trigger: Trigger, here: Workspace) -> dict[str, Any]:
+    from postern.api.representation import people_json, schedule_json, uses_json  # as above
+
     workflow = trigger.workflow
     return {
         "name": workflow.name,
