@@ -11,7 +11,8 @@ from postern.api.own_host import OwnHost
 from postern.assembly.api import api_part
 from postern.assembly.asgi import Application, no_trigger
 from postern.assembly.audit import audit_part
-from postern.assembly.console_needs import Beside, Local, console_off
+from postern.assembly.console_needs import Beside, Local
+from postern.assembly.console_part import console_off, console_on
 from postern.assembly.durable import DurablePart, durable_part
 from postern.assembly.failures import failures_part
 from postern.assembly.findings import findings_part
@@ -113,9 +114,7 @@ def _console(base: Foundation, beside: Beside, local: Local) -> Part:
     """The pages for people, or what says in the log why there are none."""
     if missing := missing_for_console(base.settings, local.address):
         return console_off(base, missing)
-    from postern.assembly.console import console_part  # 0.1 s, for a server with pages only
-
-    return console_part(base, beside, local)
+    return console_on(base, beside, local)
 
 
 def _gate(base: Foundation, senders: SendersPart, urls: SignedUrlsPart, observed: ObservedPart) -> Gate:
