@@ -14,7 +14,8 @@ from starlette.requests import Request
 
 from postern.access import Caller
 from postern.api.access import recognise, visible
-from postern.catalog import Snapshot, Trigger
+from postern.api.local_people import TokenCommand
+from postern.catalog import Snapshot
 from postern.errors import problem
 from postern.openapi.docs_page import CONTENT_TYPES, assets, page
 from postern.openapi.document import Described
@@ -42,11 +43,6 @@ VARY = (b"vary", b"Authorization")
 FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
 
 _HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
-
-
-TokenCommand = Callable[[Trigger], str]
-"""Returns the command that prints a token of the local tenant with which a trigger may be called; "" if nobody there
-may."""
 
 
 class Views:

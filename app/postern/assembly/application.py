@@ -6,9 +6,10 @@ from functools import partial
 import structlog
 
 from postern.access import StartedBy
-from postern.api.docs import TokenCommand
+from postern.api.local_people import LocalCaller, TokenCommand
 from postern.api.own_host import OwnHost
 from postern.assembly.api import api_part
+from postern.assembly.api_needs import ApiNeeds, MakeReview
 from postern.assembly.asgi import Application, no_trigger
 from postern.assembly.audit import audit_part
 from postern.assembly.console_needs import Beside, Local
@@ -21,11 +22,11 @@ from postern.assembly.grants import grants_part
 from postern.assembly.installation import authority
 from postern.assembly.limits import limit_checks
 from postern.assembly.observed import ObservedPart, observed_part
+from postern.assembly.once import Once
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.outside import NETWORK, Outside
 from postern.assembly.part import Part, without_routes
 from postern.assembly.refusals import RefusalsPart, refusals_part
-from postern.assembly.review import review_part
 from postern.assembly.revocation import revocation_part
 from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.schedules import schedules_part
@@ -33,7 +34,6 @@ from postern.assembly.senders import SendersPart, senders_part
 from postern.assembly.signed_urls import MakeSecret, SignedUrlsPart, signed_urls_part
 from postern.assembly.takeovers import beat_every
 from postern.assembly.telemetry import telemetry_part
-from postern.console.services import LocalCaller
 from postern.logs import configure_logs, divide_streams, log_format
 from postern.runs.breakpoints import refuse_breakpoints
 from postern.settings import Settings, load_settings
@@ -81,8 +81,9 @@ def create_app(
     failures = failures_part(base, runs, durable)
     findings = findings_part(base, durable, observed.observer)
     refusals = refusals_part(base, observed.observer.rejected)
-    urls, review, large = signed_urls_part(base, make_secret), review_part(base), LargeBodies()
-    api = api_part(base, runs, durable, refusals, grants, revocation, local_tokens, large, (*urls.pages, *review.pages))
+    urls, review, large = signed_urls_part(base, make_secret), Once(partial(_reviews, base)), LargeBodies()
+    needs = ApiNeeds(runs, durable, refusals, grants, revocation, urls, review, large)
+    api = api_part(base, needs, local_tokens)
     watching = (audited, findings, observed, revocation, senders, urls)
     checked = (telemetry, *base.parts, *watching, grants, runs, durable, schedules, failures, refusals, api)
     readiness = readiness_of(checked)
@@ -94,7 +95,7 @@ def create_app(
         telemetry.noted(_pipeline(base, runs, durable, refusals, large), _gate(base, senders, urls, observed)),
         for_author=for_author,
         console_on=console_on,
-        later=api.results.of_trigger,
+        later=api.later,
     )
     own_host, other_networks = own_host_of(settings, for_author), network_check(settings.allowed_networks)
     traced = telemetry.around(pipeline)
@@ -108,6 +109,12 @@ def create_app(
             no_trigger,
         )
     return Application((*parts, operations), pipeline, base.catalog.catalog, own_host, other_networks, traced)
+
+
+def _reviews(base: Foundation) -> MakeReview:
+    from postern.assembly.review import reviews_of  # for pages only
+
+    return reviews_of(base).make
 
 
 def _console(base: Foundation, beside: Beside, local: Local) -> Part:

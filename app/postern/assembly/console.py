@@ -56,14 +56,15 @@ def console_pages(base: Foundation, beside: Beside, local: Local, client: AsyncC
 def _services(base: Foundation, beside: Beside, local: Local, address: str, accounts: Accounts) -> Services:
     """What the pages get."""
     settings, journal, expiry = base.settings, base.journal, base.connections.expiry
+    actions = beside.api.actions()
     return Services(
         settings=settings,
         installation=installation_of(settings),
         read=journal.read,
         write=journal.write,
         cancel=beside.runs.runner.cancel,
-        resubmit=beside.api.resubmit,
-        underway=beside.api.underway,
+        resubmit=actions.resubmit,
+        underway=actions.underway,
         snapshot=base.catalog.snapshot,
         log=base.log,
         local=bool(local.address),
@@ -74,18 +75,18 @@ def _services(base: Foundation, beside: Beside, local: Local, address: str, acco
         secret_states=lambda: expiry.states,
         read_secrets=expiry.look,
         readiness=beside.readiness.reasons,
-        grants=beside.grants.actions,
+        grants=beside.grants.actions(),
         provider=beside.grants.provider,
-        revoking=beside.revocation.revoking,
-        signed_urls=beside.signed_urls.actions,
+        revoking=beside.revocation.revoking(),
+        signed_urls=beside.signed_urls.actions(),
         stages=partial(stages_of, settings=settings, of=OfPeople(journal.read, accounts)),
         note=base.note,
-        review=beside.review.make,
-        run_audit=beside.api.run_audit,
-        findings=beside.api.findings,
-        approvals=beside.api.approvals,
-        signals=beside.api.signals,
-        durable=beside.api.durable,
+        review=beside.review(),
+        run_audit=actions.run_audit,
+        findings=actions.findings,
+        approvals=actions.approvals,
+        signals=actions.signals,
+        durable=actions.durable,
     )
 
 

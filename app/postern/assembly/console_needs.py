@@ -1,17 +1,17 @@
 """What the console gets of the other parts of the server. It loads no page."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from postern.api.docs import TokenCommand
 from postern.api.health import Readiness
+from postern.api.local_people import LocalCaller, TokenCommand
 from postern.assembly.api import ApiPart
+from postern.assembly.api_needs import MakeReview
 from postern.assembly.grants import GrantsPart
 from postern.assembly.refusals import RefusalsPart
-from postern.assembly.review import ReviewPart
 from postern.assembly.revocation import RevocationPart
 from postern.assembly.runs import RunsPart
 from postern.assembly.signed_urls import SignedUrlsPart
-from postern.console.services import LocalCaller
 from postern.settings import Settings
 
 
@@ -25,7 +25,7 @@ class Beside:
     grants: GrantsPart
     revocation: RevocationPart
     signed_urls: SignedUrlsPart
-    review: ReviewPart
+    review: Callable[[], MakeReview]
     readiness: Readiness
 
 
