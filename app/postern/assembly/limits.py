@@ -60,7 +60,7 @@ class RequestLimits:
     def of_caller(self, trigger: Trigger, caller: Caller, scope: Scope) -> None:
         """Count a request for its caller; one without a token for its address. Raises Problem 429."""
         name = trigger.workflow.name
-        if self._is_own(caller):
+        if caller.client_id == self.client_id and self._is_own(caller):
             if UNCOUNTED not in scope:
                 self.addresses.give_back(name, _client(scope))
             return

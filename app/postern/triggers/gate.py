@@ -6,7 +6,7 @@ A function may put header fields for the response into `scope[ADDED]`, a list of
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import ParamSpec
+from typing import TypeVarTuple
 
 from postern.access import Caller
 from postern.catalog import Trigger
@@ -53,17 +53,17 @@ def add_header(scope: Scope, name: bytes, value: bytes) -> None:
     scope.setdefault(ADDED, []).append((name, value))
 
 
-P = ParamSpec("P")
+Given = TypeVarTuple("Given")
 
 
-def in_order(*checks: Callable[P, None] | None) -> Callable[P, None] | None:
+def in_order(*checks: Callable[[*Given], None] | None) -> Callable[[*Given], None] | None:
     """One function that makes all these checks in their order; None if there are none."""
     made = [check for check in checks if check is not None]
     if len(made) < 2:
         return made[0] if made else None
 
-    def all_of(*args: P.args, **kwargs: P.kwargs) -> None:
+    def all_of(*given: *Given) -> None:
         for check in made:
-            check(*args, **kwargs)
+            check(*given)
 
     return all_of

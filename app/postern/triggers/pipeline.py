@@ -5,7 +5,7 @@ plain ASGI application: it reads headers from the scope and the body from `recei
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -266,7 +266,7 @@ class Pipeline:
 
     def _complete(self, answer: Answer, scope: Scope) -> None:
         """Add the header fields that functions of the gate added, and tell the gate of the answer."""
-        answer.headers = [*answer.headers, *self._answered(scope, answer.status)]
+        answer.headers += self._answered(scope, answer.status)
 
     async def _send(self, answer: Answer, scope: Scope, send: Send, exchange: Exchange | None, wait: float) -> None:
         """Send an answer that is delayed, or cannot be sent at once."""
@@ -279,11 +279,11 @@ class Pipeline:
                 return
         await answer.send(send, head=scope["method"] == "HEAD")
 
-    def _answered(self, scope: Scope, status: int) -> list[tuple[bytes, bytes]]:
+    def _answered(self, scope: Scope, status: int) -> Sequence[tuple[bytes, bytes]]:
         """The header fields that functions of the gate added, for a reply of this status, of which it is told."""
         if (answered := self.gate.answered) is not None:
             answered(scope, status)
-        return [*scope.get(ADDED, ())]
+        return scope.get(ADDED, ())  # type: ignore[no-any-return]
 
     def _failed(self, code: str, scope: Scope, request_id: str) -> Answer:
         """The answer to a request that the server failed to handle, counted."""

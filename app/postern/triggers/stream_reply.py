@@ -1,7 +1,7 @@
 """How a reply is sent while its run goes on. A reader that is gone ends it, also while the author's iterator waits."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from typing import Any
@@ -28,7 +28,7 @@ async def send_stream(
     receive: Receive,
     send: Send,
     exchange: Exchange | None,
-    answered: Callable[[int], Head],
+    answered: Callable[[int], Sequence[tuple[bytes, bytes]]],
     *,
     console_on: bool,
 ) -> None:
