@@ -142,7 +142,7 @@ def test_the_example_of_a_form_is_a_request_that_fits(triggers: dict[str, Trigge
     requests = example_requests(document)
     assert set(requests) == {"Order", "Search", "Invoice"}
     request = requests["Order"]
-    workflow = find(triggers, "POST", b"/triggers/order").trigger.workflow
+    workflow = find(triggers, "POST", b"/triggers/order")[0].workflow
     assert arguments(workflow, (request.body or "").encode(), request.content_type.encode(), {})["order"].amount >= 1
     curl = shlex.split(request.curl("http://127.0.0.1:8080"))
     assert "Content-Type: application/x-www-form-urlencoded" in curl

@@ -1,11 +1,9 @@
 """The application: its parts in order, and the ASGI application that they make."""
 
 from dataclasses import replace
-from functools import partial
 
 import structlog
 
-from postern.access import StartedBy
 from postern.api.docs import TokenCommand
 from postern.api.own_host import OwnHost
 from postern.assembly.api import api_part
@@ -41,7 +39,7 @@ from postern.settings.role import Role
 from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.client_network import network_check
 from postern.triggers.cors import preflights
-from postern.triggers.gate import Gate, in_order
+from postern.triggers.gate import Gate
 from postern.triggers.large_bodies import LargeBodies
 from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.reach import check_reach
@@ -123,10 +121,10 @@ def _gate(base: Foundation, senders: SendersPart, urls: SignedUrlsPart, observed
     limits = limit_checks(base.settings, base.identity.identification.recall)
     return Gate(
         preflights(base.catalog.triggers),
-        check_reach,
-        before=in_order(check_reach, limits.before),
+        reach=check_reach,
+        before=limits.before,
         sender=senders.sender(urls.sender),
-        after=in_order(limits.after),
+        after=limits.after,
         body=senders.body(urls.still),
         admitted=observed.observer.admitted,
     )
@@ -155,9 +153,8 @@ def _pipeline(
 
 def _start(base: Foundation, durable: DurablePart) -> Start:
     """How the pipeline starts runs. Without a connection on behalf of callers nothing looks at their tokens again."""
-    start = partial(durable.start, started_by=StartedBy.REQUEST)
     callers = base.connections.callers
-    return with_caller_tokens(start, callers) if callers is not None else start
+    return with_caller_tokens(durable.of_request, callers) if callers is not None else durable.of_request
 
 
 def own_host_of(settings: Settings, local: bool) -> OwnHost | None:

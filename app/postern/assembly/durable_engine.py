@@ -69,8 +69,10 @@ def engine_part(base: Foundation, runs: RunsPart, pages: str, *, executes: bool)
         yield
         await engine.stop()
 
+    choice = _choice(base, runs, engine, seals)
     return DurablePart(
-        start=_choice(base, runs, engine, seals).start,
+        start=choice.start,
+        of_request=choice.of_request,
         send_signal=signals.send,
         come=signals.come,
         unseal=seals.open,

@@ -24,6 +24,7 @@ from postern.journal.server_processes import BEAT_EVERY, ServerProcesses
 from postern.logs import BEGUN, author_log, taking, write_later
 from postern.redaction import without_secret_values
 from postern.runs.blocked_loop import BlockedLoop
+from postern.runs.ended_line import ended_line
 from postern.runs.executor import LEFT_BEHIND, SharedExecutor
 from postern.runs.origin import holder
 from postern.runs.run_lines import RunLines
@@ -219,9 +220,12 @@ def _count_and_log(
         if waiting or BEGUN:
             lines.ended(run)
         requests.ran(run)
-        if run.workflow.stateless or run.outcome.state is not State.SUCCEEDED:
-            write_later("run-ended", run.ended_at, run.line())
-            _tell(failed, run)
+        workflow = run.workflow
+        if workflow.stateless or run.outcome.state is not State.SUCCEEDED:
+            shape, values = ended_line(run)
+            write_later(shape, run.ended_at, values)
+            if workflow.on_failure:
+                _tell(failed, run)
 
     return ended
 

@@ -127,7 +127,9 @@ class Runner:
         `access.principal`."""
         self._room.take(workflow)
         try:
-            run = with_origin(Run(run_id, workflow, caller, request, self._now()), resubmitted_from, resubmitted_by)
+            run = Run(run_id, workflow, caller, request, self._now())
+            first = not resubmitted_from and request.trace is None and request.chain is None
+            run = run if first else with_origin(run, resubmitted_from, resubmitted_by)
             timeout = workflow.timeout
             if key is not None or callable(arguments) or workflow.keyed:
                 ready = await self._prepare(run, arguments, key)
@@ -152,8 +154,7 @@ class Runner:
                 del self._entries[run_id]
                 self._deadlines.end(task)
         finally:
-            self._room.taken[workflow.name] -= 1
-            self._places.leave(run_id)
+            self._leave(workflow, run_id)
         recorded = self._close(run, outcome, key)
         try:
             if recorded is not None and (found := await recorded) is not None:
@@ -165,6 +166,12 @@ class Runner:
         finally:  # also where the end cannot be recorded
             self._underway.report(run_id)
         return run
+
+    def _leave(self, workflow: Workflow, run_id: str) -> None:
+        """Give back the place of a run."""
+        self._room.taken[workflow.name] -= 1
+        if workflow.keyed:
+            self._places.leave(run_id)
 
     async def _prepare(
         self, run: Run, arguments: Mapping[str, Any] | Read, key: Key | None

@@ -22,10 +22,8 @@ class Gate:
 
     - `preflight` answers an OPTIONS request of a browser for another origin, before anything else; None if it is an
       ordinary request.
-    - `readable` is called before the answer to a method that the trigger does not have: networks and origins. For all
-      others `before` does the same.
-    - `before` is called with each request of a trigger, before its caller is identified: networks, origins, rates of
-      addresses.
+    - `reach` is called with each request of a workflow that has networks or origins, before its caller is identified.
+    - `before` is called with each request of a trigger then: rates of addresses.
     - `sender` returns the caller of a request for a policy that is `Signed`.
     - `after` is called when the caller was admitted: rates of callers.
     - `body` is called with the raw body, for a policy that is `Signed`.
@@ -35,7 +33,7 @@ class Gate:
     """
 
     preflight: Callable[[Scope], Answer | None] | None = None
-    readable: Callable[[Trigger, Scope], None] | None = None
+    reach: Callable[[Trigger, Scope], None] | None = None
     before: Callable[[Trigger, Scope], None] | None = None
     sender: Callable[[Trigger, Scope], Awaitable[Caller]] | None = None
     after: Callable[[Trigger, Caller, Scope], None] | None = None
