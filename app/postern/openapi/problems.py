@@ -71,7 +71,7 @@ def _durable(operation: Operation) -> bool:
 
 
 def _limited(operation: Operation) -> bool:
-    return operation.workflow.max_concurrency is not None or operation.later
+    return operation.workflow.max_concurrency is not None or operation.later or operation.workflow.form is not None
 
 
 OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {

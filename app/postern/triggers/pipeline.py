@@ -18,7 +18,6 @@ from structlog.typing import FilteringBoundLogger
 from postern.access import ANYONE, OPEN, Caller, Guarded, Refused, Signed, admit
 from postern.authoring.plain import plain_problem, type_name
 from postern.authoring.request import Request
-from postern.authoring.sent_form import SentForm
 from postern.authoring.workflow import Workflow
 from postern.call_chain import DEPTH_FIELD, chain_of
 from postern.catalog import Trigger
@@ -28,7 +27,6 @@ from postern.errors import Problem, problem
 from postern.ids import new_id
 from postern.journal.refusal import Refusal
 from postern.journal.run import Run
-from postern.journal.shares import holder_of
 from postern.logs import Coalesced
 from postern.runs.idempotency import HEADER as IDEMPOTENCY_KEY
 from postern.runs.idempotency import Key
@@ -38,17 +36,18 @@ from postern.runs.underway import Late
 from postern.triggers.challenge import unauthenticated
 from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX, find
-from postern.triggers.form_body import form_of_body, read_form_body
+from postern.triggers.form_body import Upload, receive_body
 from postern.triggers.gate import ADDED, OPEN_GATE, Gate
 from postern.triggers.large_bodies import LARGE, LargeBodies
-from postern.triggers.read import Disconnected, Receive, arguments, read_body, whole_body
+from postern.triggers.read import Disconnected, Receive, arguments, whole_body
 from postern.triggers.refusal_throttle import RefusalThrottle
 from postern.triggers.rejections import DELAYED, Rejections, address_of, trace_id
 from postern.triggers.reply import Answer, Later, Send, problem_reply, reply, reply_at_once
 from postern.triggers.request_counts import Count
-from postern.triggers.requested import idempotency_key, request_of
+from postern.triggers.requested import holder_in, idempotency_key, request_of
 from postern.triggers.secure_transport import Scope
 from postern.triggers.stream_reply import send_stream
+from postern.triggers.uploads import Uploads
 
 Arguments = Mapping[str, Any] | Read
 Start = Callable[[Workflow, Caller, Request, Arguments, str, Key | None, Late | None], Awaitable[Run]]
@@ -69,6 +68,7 @@ class Pipeline:
     - `count` is called for each request that got a response.
     - `for_author` logs exceptions of validators with their tracebacks, as `postern dev` does.
     - `throttle` delays the responses to rejected requests in a flood, and `large_bodies` the reading of large bodies.
+    - `uploads` limits how much all forms with files hold.
     - `gone` logs clients that disconnect: one line for many.
     - `client_id` is Postern's own application, by which it recognizes calls of its own runs.
     - `stopping` returns whether the server stops, which ends what is still running.
@@ -90,6 +90,7 @@ class Pipeline:
     throttle: RefusalThrottle = field(default_factory=RefusalThrottle)
     gone: Coalesced = field(default_factory=lambda: Coalesced("client-disconnected"))
     large_bodies: LargeBodies = field(default_factory=LargeBodies)
+    uploads: Uploads = field(default_factory=Uploads)
     client_id: str | None = None
     authority: str = AUTHORITIES["public"]
     still: Callable[[Caller], None] = lambda _: None
@@ -127,20 +128,20 @@ class Pipeline:
         chain = chain_of(scope["headers"], caller, self.client_id) if DEPTH_FIELD in fields else None
         limit = trigger.workflow.max_body_bytes or self.max_body_bytes
         workflow, body = trigger.workflow, whole_body(exchange, fields, limit)
-        form: SentForm | None = None
+        upload: Upload | None = None
         if body is None or workflow.form is not None:
-            read_it = read_body(receive, limit) if workflow.form is None else None
-            body, form = (
-                (await read_it, None) if read_it else await read_form_body(trigger, body, fields, receive, limit)
-            )
-            self.still(caller)
+            begin = partial(self.uploads.begin, workflow.name, holder_in(scope, caller), self.log)
+            still = partial(self.still, caller)
+            upload = await receive_body(trigger, body, fields, receive, limit, begin, still)
+            body = upload.body
         try:
             if policy is not OPEN and isinstance(policy, Signed):
                 await self._check_signed(trigger, caller, scope, body)
             request = request_of(trigger, path, scope, single, fields, body)
             read = partial(arguments, workflow, body, fields.get(b"content-type"), path)
             if workflow.parameters or workflow.form is not None:
-                read, request._form = _read_more(workflow, read, scope, body, form)
+                form = upload.form_in(workflow, read.args[2]) if upload is not None else None
+                read, request._form = partial(read, scope["query_string"], scope["headers"], form), form
             if workflow.reads_in_thread:
                 given: Arguments = self.large_bodies.in_thread(read) if len(body) > LARGE else read
             else:
@@ -156,8 +157,8 @@ class Pipeline:
                 admitted(caller, workflow.name, request.client_address, request_id)
             run = await self.start(workflow, caller, request, given, request_id, key, late)
         finally:
-            if form is not None:
-                form.close()
+            if upload is not None:
+                upload.close()
         later = request._prefer and run.outcome.status == ACCEPTED
         return await self.later(run, receive) if later else reply(run, console_on=self.console_on)
 
@@ -193,8 +194,7 @@ class Pipeline:
         self, read: Callable[[], dict[str, Any]], trigger: Trigger, caller: Caller, scope: Scope, size: int
     ) -> dict[str, Any]:
         """Read a large body in the turn of its caller, which may take a while to come."""
-        who = holder_of(caller.kind, caller.tenant_id, caller.object_id, address_of(scope))
-        given = await self.large_bodies.read(read, trigger.workflow.name, who, size)
+        given = await self.large_bodies.read(read, trigger.workflow.name, holder_in(scope, caller), size)
         self.still(caller)
         return given
 
@@ -335,11 +335,3 @@ async def _take_cancellation(exchange: Exchange | None) -> None:
             raise asyncio.CancelledError
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(0)
-
-
-def _read_more(
-    workflow: Workflow, read: "partial[dict[str, Any]]", scope: Scope, body: bytes, form: SentForm | None
-) -> "tuple[partial[dict[str, Any]], SentForm | None]":
-    """A function that reads the arguments from the query, the header and the form too; and the form."""
-    sent = form or form_of_body(workflow, body, read.args[2])
-    return partial(read, scope["query_string"], scope["headers"], sent), sent
