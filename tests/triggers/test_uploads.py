@@ -168,5 +168,5 @@ async def test_one_form_of_any_size_is_received_when_its_caller_holds_nothing():
 )
 def test_half_of_a_small_folder_for_temporary_files_is_used(total: int, most: int):
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(uploads_module.shutil, "disk_usage", lambda _: SimpleNamespace(total=total))
+        patched.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=total))
         assert uploads_module._most() == most
