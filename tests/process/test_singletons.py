@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from httpx2 import HTTPError
@@ -46,7 +47,7 @@ async def one_of_each(ctx, body: dict):
 async def in_turn(ctx, body: dict):
     return await ctx.step(gate, ctx, body["order"], name="gate")
 """
-CALLS = (("only", {}), ("one-of-each", {"json": {"order": "inline"}}))
+CALLS: tuple[tuple[str, dict[str, Any]], ...] = (("only", {}), ("one-of-each", {"json": {"order": "inline"}}))
 
 
 @pytest.fixture
@@ -67,9 +68,9 @@ def test_a_kill_leaves_a_singleton_and_a_key_with_their_runs(cluster: Cluster, t
     for server in (first, second):
         server.open()
 
-    def call_until_the_kill(name: str, sent: dict[str, object]) -> None:
+    def call_until_the_kill(name: str, sent: dict[str, Any]) -> None:
         with suppress(HTTPError):
-            first.client.post(f"/triggers/{name}", **sent)  # type: ignore[arg-type]
+            first.client.post(f"/triggers/{name}", **sent)
 
     def statuses(server: Server) -> list[int]:
         return [server.post(name, **sent).status_code for name, sent in CALLS]

@@ -67,7 +67,8 @@ def _with_header(operation: Operation) -> bool:
 
 
 def _durable(operation: Operation) -> bool:
-    return operation.later
+    workflow = operation.workflow  # the claim of a singleton is made with the key too
+    return operation.later or (workflow.singleton and workflow.concurrency_key is not None and workflow.secures)
 
 
 def _limited(operation: Operation) -> bool:
