@@ -159,6 +159,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
         413, "Too many elements", "The body has more elements than this trigger accepts: see limit_elements."
     ),
     "uri-too-long": ProblemType(414, "URI too long", "The URL is longer than this server accepts."),
+    "range-not-satisfiable": ProblemType(416, "Range not satisfiable", "The file has no bytes in the requested range."),
     "unsupported-media-type": ProblemType(
         415, "Unsupported media type", "The body is of a type that this trigger does not accept, or compressed."
     ),

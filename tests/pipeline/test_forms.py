@@ -283,6 +283,8 @@ async def test_a_workflow_with_a_query_alone_is_called_by_get_and_head(server: S
         ("q=a&page=0", "1", "invalid-query", "/query/page"),
         ("q=a&page=x", "1", "invalid-query", "/query/page"),
         ("q=a&q=b", "1", "invalid-query", "/query/q"),
+        ("q=%ff", "1", "invalid-query", "/query/q"),
+        ("q=a&tag[]=b&tag[]=%C3", "1", "invalid-query", "/query/tag[]"),
         ("q=a", "1,x", "invalid-header", "/header/x-sizes/1"),
     ],
 )

@@ -196,6 +196,8 @@ async def test_an_error_of_the_key_s_function_is_a_failed_run_that_names_the_lin
     assert (outcome.state, outcome.status, outcome.error_type) == ("Failed", 500, "KeyError")
     assert outcome.place == f"at {__file__}:{line}"
     assert f'{__file__}", line {line}' in outcome.error_traceback
+    assert f"fix: concurrency_key ({__file__}:{line}) raised this" in outcome.error_traceback
+    assert "return a key for every body" in outcome.error_traceback
     assert json.loads(outcome.content)["code"] == "workflow-failed"
     records: Any = runner._journal
     assert records.begun == records.ended == [run]

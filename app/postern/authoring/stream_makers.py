@@ -21,9 +21,8 @@ _seen: "WeakSet[Callable[..., Any]]" = WeakSet()
 
 
 def makes_streams(function: Callable[..., Any]) -> bool:
-    """Whether the function, or one below its folder that it calls by name, calls a maker of streams; or whether
-    a run of it in this process has returned a stream."""
-    return function in _seen or _shows(function)
+    """Whether its code shows it, or a run of it in this process has returned a stream."""
+    return function in _seen or shows_streams(function)
 
 
 def note_stream(function: Callable[..., Any]) -> None:
@@ -32,7 +31,8 @@ def note_stream(function: Callable[..., Any]) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _shows(function: Callable[..., Any]) -> bool:
+def shows_streams(function: Callable[..., Any]) -> bool:
+    """Whether its code shows it: the function, or one below its folder that it calls by name, calls a maker."""
     first = inspect.unwrap(function)
     if not isinstance(first, FunctionType):
         return False

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from hmac import digest
 from secrets import token_bytes
 from typing import Any
 
-from postern.authoring.concurrency import key_of
+from postern.authoring.concurrency import ConcurrencyKeyError, key_of, place_of
 from postern.authoring.workflow import Workflow
 from postern.errors import Problem, problem
 from postern.journal.run import Run
@@ -19,14 +20,28 @@ SAME_KEY = "This workflow already has as many concurrent runs with the same key 
 SINGLETON = "A run of this workflow is in progress, and it has one at a time."
 
 
+KEY_FAILED = (
+    "{place} raised this, so the run did not begin: let it return a key for every body that the workflow takes, "
+    'such as body.get("order", "") in place of body["order"]'
+)
+"""What the author of a concurrency_key does about an error of it."""
+
+
 def key_of_run(run: Run, arguments: Mapping[str, Any]) -> str:
     """The key of a run as JSON, "" for a singleton without one. Calls the author's function, whose errors are
-    raised."""
+    raised, with a note of what to do."""
     workflow = run.workflow
     if workflow.concurrency_key is None:
         return ""
     body = None if workflow.body is None else arguments.get(workflow.body.name)
-    return key_of(workflow.concurrency_key, run.caller, body)
+    try:
+        return key_of(workflow.concurrency_key, run.caller, body)
+    except ConcurrencyKeyError:  # its text says what to do
+        raise
+    except BaseException as error:
+        with suppress(BaseException):  # an author's exception may refuse notes
+            error.add_note(f"fix: {KEY_FAILED.format(place=place_of(workflow.concurrency_key))}")
+        raise
 
 
 Mark = Callable[[str], Awaitable[str]]
