@@ -27,7 +27,7 @@ def texts_of(parameter: RequestParameter, query: bytes, headers: HeaderLines) ->
     """The texts that were sent under the parameter's name. A list in a header is separated by commas, or has several
     fields of the same name: both mean the same (RFC 9110, section 5.3). Raises NotText."""
     if parameter.place == "query":
-        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="surrogateescape")
+        pairs = parse_qsl(query.decode("utf-8", "surrogateescape"), keep_blank_values=True, errors="surrogateescape")
         texts = [value for name, value in pairs if name == parameter.sent]
         if any(not _is_text(each) for each in texts):
             raise NotText
