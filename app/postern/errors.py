@@ -159,10 +159,10 @@ PROBLEMS: Mapping[str, ProblemType] = {
         413, "Too many elements", "The body has more elements than this trigger accepts: see limit_elements."
     ),
     "uri-too-long": ProblemType(414, "URI too long", "The URL is longer than this server accepts."),
-    "range-not-satisfiable": ProblemType(416, "Range not satisfiable", "The file has no bytes in the requested range."),
     "unsupported-media-type": ProblemType(
         415, "Unsupported media type", "The body is of a type that this trigger does not accept, or compressed."
     ),
+    "range-not-satisfiable": ProblemType(416, "Range not satisfiable", "The file has no bytes in the requested range."),
     "misdirected-request": ProblemType(
         421, "Misdirected request", "This server does not answer browsers under this name: use its public URL."
     ),
