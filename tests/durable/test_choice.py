@@ -93,6 +93,26 @@ async def sends_by_a_module(ctx) -> Any:
     return this_module.another_helper(["a"])
 
 
+class Unwilling:
+    """A global value whose attributes cannot be looked at."""
+
+    def __call__(self) -> str:
+        """Return something."""
+        return "a"
+
+    def __getattr__(self, name: str) -> Any:
+        """Fail, as proxies outside of their context do."""
+        raise RuntimeError(name)
+
+
+unwilling = Unwilling()
+
+
+async def names_what_is_unwilling(ctx) -> str:
+    """It is not looked at."""
+    return unwilling()
+
+
 async def helped_to_nothing(ctx) -> str:
     """Its helper is a part of a library."""
     return dedent("a")
@@ -107,6 +127,7 @@ async def helped_to_nothing(ctx) -> str:
         (sends_by_a_module, False),
         (sends_none, True),
         (helped_to_nothing, True),
+        (names_what_is_unwilling, True),
     ],
 )
 def test_what_a_stream_sends_is_not_kept_for_later(function: Any, may: bool):

@@ -46,7 +46,7 @@ def shows_streams(function: Callable[..., Any]) -> bool:
         for found in _named(each):
             if found is _MAKER:
                 return True
-            helper = inspect.unwrap(found) if callable(found) else None
+            helper = inspect.unwrap(found) if isinstance(found, FunctionType) else None
             if isinstance(helper, FunctionType) and Path(helper.__code__.co_filename).is_relative_to(folder):
                 left.append(helper)
     return False
