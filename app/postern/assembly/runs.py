@@ -24,6 +24,7 @@ from postern.journal.server_processes import BEAT_EVERY, ServerProcesses
 from postern.logs import BEGUN, author_log, taking, write_later
 from postern.redaction import without_secret_values
 from postern.runs.blocked_loop import BlockedLoop
+from postern.runs.concurrency import Mark, plain_mark
 from postern.runs.ended_line import ended_line
 from postern.runs.executor import LEFT_BEHIND, SharedExecutor
 from postern.runs.origin import holder
@@ -100,7 +101,7 @@ def runs_part(
     lines = RunLines(find, journal)
     counted = _show_failures(requests, lines, log, failed) if for_author else _count_and_log(requests, lines, failed)
     ended = counted if callers is None else _forgets_caller(callers, counted)
-    runner = Runner(services, journal, ended, threads=threads, pages=pages)
+    runner = Runner(services, journal, ended, threads=threads, pages=pages, mark=_mark(base))
     processes = _processes(journal, runner, beat_every)
     connections.in_progress = lambda run_id: find(run_id) is not None
     connections.divide_by(lambda run_id: _caller_of(find, run_id))
@@ -183,6 +184,15 @@ def _caller_of(find: Find, run_id: str) -> str:
 
 def _request_metrics(requests: RequestCounts, runner: Runner) -> Collect:
     return request_metrics(requests, lambda: runner.room.running_by_workflow, lambda: runner.room.abandoned_by_workflow)
+
+
+def _mark(base: Foundation) -> Mark:
+    """What makes digests of the concurrency keys of secured workflows."""
+    if not base.settings.durable_key_name:
+        return plain_mark
+    from postern.assembly.durable_seals import seals_of
+
+    return seals_of(base).mark
 
 
 def _thread_metrics(requests: RequestCounts, threads: Threads, of_steps: Threads) -> Collect:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 from postern.access import Anonymous, Caller, StartedBy
-from postern.authoring.reply import makes_streams
 from postern.authoring.request import Request
+from postern.authoring.stream_makers import makes_streams
 from postern.authoring.workflow import Workflow
 from postern.durable.acceptance import Acceptance
 from postern.journal.run import Run

@@ -10,15 +10,13 @@ from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller
 from postern.authoring.request import Request
-from postern.authoring.sent_form import SentForm
 from postern.authoring.workflow import Workflow
 from postern.catalog import Trigger
-from postern.journal.shares import holder_of
 from postern.runs.runner import Read
-from postern.triggers.form_body import form_of_body
+from postern.triggers.form_body import Upload
 from postern.triggers.large_bodies import LARGE, LargeBodies
 from postern.triggers.read import arguments
-from postern.triggers.rejections import address_of
+from postern.triggers.requested import holder_in
 from postern.triggers.secure_transport import Scope
 
 Arguments = Mapping[str, Any] | Read
@@ -39,7 +37,7 @@ class ArgumentReader:
         scope: Scope,
         request: Request,
         body: bytes,
-        form: SentForm | None,
+        upload: Upload | None,
         request_id: str,
     ) -> Arguments:
         """The arguments, or a function that returns them, where the author's code takes part in it: it is called in a
@@ -47,7 +45,7 @@ class ArgumentReader:
         workflow, kind = trigger.workflow, dict(scope["headers"]).get(b"content-type")
         read = partial(arguments, workflow, body, kind, request.path_parameters)
         if workflow.parameters or workflow.form is not None:
-            sent = request._form = form or form_of_body(workflow, body, kind)
+            sent = request._form = upload.form_in(workflow, kind) if upload is not None else None
             read = partial(read, scope["query_string"], scope["headers"], sent)
         if workflow.reads_in_thread:
             return self.large_bodies.in_thread(read) if len(body) > LARGE else read
@@ -59,8 +57,7 @@ class ArgumentReader:
         self, read: Callable[[], dict[str, Any]], trigger: Trigger, caller: Caller, scope: Scope, size: int
     ) -> dict[str, Any]:
         """Read a large body in the turn of its caller, which may take a while to come."""
-        who = holder_of(caller.kind, caller.tenant_id, caller.object_id, address_of(scope))
-        given = await self.large_bodies.read(read, trigger.workflow.name, who, size)
+        given = await self.large_bodies.read(read, trigger.workflow.name, holder_in(scope, caller), size)
         self.still(caller)
         return given
 

@@ -36,17 +36,18 @@ from postern.triggers.argument_reader import ArgumentReader, Arguments, note_lef
 from postern.triggers.challenge import unauthenticated
 from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX, find
-from postern.triggers.form_body import read_form_body
+from postern.triggers.form_body import Upload, receive_body
 from postern.triggers.gate import ADDED, OPEN_GATE, Gate
 from postern.triggers.large_bodies import LARGE, LargeBodies
-from postern.triggers.read import Disconnected, Receive, arguments, read_body, whole_body
+from postern.triggers.read import Disconnected, Receive, arguments, whole_body
 from postern.triggers.refusal_throttle import RefusalThrottle
 from postern.triggers.rejections import DELAYED, Rejections, address_of, trace_id
 from postern.triggers.reply import Answer, Later, Send, problem_reply, reply, reply_at_once
 from postern.triggers.request_counts import Count
-from postern.triggers.requested import idempotency_key, request_of
+from postern.triggers.requested import holder_in, idempotency_key, request_of
 from postern.triggers.secure_transport import Scope
 from postern.triggers.stream_reply import send_stream
+from postern.triggers.uploads import Uploads
 
 Start = Callable[[Workflow, Caller, Request, Arguments, str, Key | None, Late | None], Awaitable[Run]]
 
@@ -66,6 +67,7 @@ class Pipeline:
     - `count` is called for each request that got a response.
     - `for_author` logs exceptions of validators with their tracebacks, as `postern dev` does.
     - `throttle` delays the responses to rejected requests in a flood, and `large_bodies` the reading of large bodies.
+    - `uploads` limits how much all forms with files hold.
     - `gone` logs clients that disconnect: one line for many.
     - `client_id` is Postern's own application, by which it recognizes calls of its own runs.
     - `stopping` returns whether the server stops, which ends what is still running.
@@ -87,6 +89,7 @@ class Pipeline:
     throttle: RefusalThrottle = field(default_factory=RefusalThrottle)
     gone: Coalesced = field(default_factory=lambda: Coalesced("client-disconnected"))
     large_bodies: LargeBodies = field(default_factory=LargeBodies)
+    uploads: Uploads = field(default_factory=Uploads)
     client_id: str | None = None
     authority: str = AUTHORITIES["public"]
     still: Callable[[Caller], None] = lambda _: None
@@ -126,13 +129,12 @@ class Pipeline:
         chain = chain_of(scope["headers"], caller, self.client_id) if DEPTH_FIELD in fields else None
         limit = trigger.workflow.max_body_bytes or self.max_body_bytes
         workflow, body = trigger.workflow, whole_body(exchange, fields, limit)
-        form = None
+        upload: Upload | None = None
         if body is None or workflow.form is not None:
-            read_it = read_body(receive, limit) if workflow.form is None else None
-            body, form = (
-                (await read_it, None) if read_it else await read_form_body(trigger, body, fields, receive, limit)
-            )
-            self.still(caller)
+            begin = partial(self.uploads.begin, workflow.name, holder_in(scope, caller), self.log)
+            still = partial(self.still, caller)
+            upload = await receive_body(trigger, body, fields, receive, limit, begin, still)
+            body = upload.body
         try:
             if policy is not OPEN and isinstance(policy, Signed):
                 await self._check_signed(trigger, caller, scope, body)
@@ -143,7 +145,7 @@ class Pipeline:
                     note_left_out(self.log, workflow, read, body, request_id)
                 given: Arguments = read
             else:
-                given = await self._reader.read(trigger, caller, scope, request, body, form, request_id)
+                given = await self._reader.read(trigger, caller, scope, request, body, upload, request_id)
             if chain is not None or PREFER in fields:
                 request.chain = chain
                 request._prefer = b",".join(value for name, value in scope["headers"] if name == PREFER)
@@ -152,8 +154,8 @@ class Pipeline:
                 admitted(caller, workflow.name, request.client_address, request_id)
             run = await self.start(workflow, caller, request, given, request_id, key, late)
         finally:
-            if form is not None:
-                form.close()
+            if upload is not None:
+                upload.close()
         later = request._prefer and run.outcome.status == ACCEPTED
         return await self.later(run, receive) if later else reply(run, console_on=self.console_on)
 

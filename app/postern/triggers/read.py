@@ -185,8 +185,8 @@ def _add_parameters(workflow: Workflow, query: bytes, headers: HeaderLines, foun
     try:
         for parameter, error in read_parameters(workflow.parameters, query, headers, found):
             where = (parameter.place, parameter.sent)
-            missing = {"where": _pointer(where), "message": "Field required"}
-            mistakes[parameter.place] += [missing] if error is None else _mistakes(error, where)
+            named = [{"where": _pointer(where), "message": str(error)}]
+            mistakes[parameter.place] += named if isinstance(error, str) else _mistakes(error, where)
     except Colliding:
         raise problem("invalid-query", errors=[{"where": "/query", "message": _COLLIDING}]) from None
     for place, wrong in mistakes.items():
