@@ -69,7 +69,8 @@ async def test_paths_and_methods_that_no_page_has_are_rejected_as_before(
 ):
     answer = await client.request(method, path)
     assert answer.status_code == status
-    assert answer.headers.get("allow") == ("GET, HEAD" if status == 405 else None)
+    allowed = {"GET", "HEAD"} if status == 405 else {""}
+    assert set(answer.headers.get("allow", "").split(", ")) == allowed
 
 
 async def test_pages_that_could_not_be_made_are_made_for_the_next_request():

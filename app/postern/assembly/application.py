@@ -1,11 +1,9 @@
 """The application: its parts in order, and the ASGI application that they make."""
 
 from dataclasses import replace
-from functools import partial
 
 import structlog
 
-from postern.access import StartedBy
 from postern.api.local_people import LocalCaller, TokenCommand
 from postern.api.own_host import OwnHost
 from postern.assembly.api import api_part
@@ -42,7 +40,7 @@ from postern.settings.role import Role
 from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.client_network import network_check
 from postern.triggers.cors import preflights
-from postern.triggers.gate import Gate, in_order
+from postern.triggers.gate import Gate
 from postern.triggers.large_bodies import LargeBodies
 from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.reach import check_reach
@@ -81,7 +79,7 @@ def create_app(
     failures = failures_part(base, runs, durable)
     findings = findings_part(base, durable, observed.observer)
     refusals = refusals_part(base, observed.observer.rejected)
-    urls, review, large = signed_urls_part(base, make_secret), Once(partial(_reviews, base)), LargeBodies()
+    urls, review, large = signed_urls_part(base, make_secret), Once(lambda: _reviews(base)), LargeBodies()
     api = api_part(base, ApiNeeds(runs, durable, refusals, grants, revocation, urls, review, large), local_tokens)
     watching = (audited, findings, observed, revocation, senders, urls)
     checked = (telemetry, *base.parts, *watching, grants, runs, durable, schedules, failures, refusals, api)
@@ -128,10 +126,10 @@ def _gate(base: Foundation, senders: SendersPart, urls: SignedUrlsPart, observed
     limits = limit_checks(base.settings, base.identity.identification.recall)
     return Gate(
         preflights(base.catalog.triggers),
-        check_reach,
-        before=in_order(check_reach, limits.before),
+        reach=check_reach,
+        before=limits.before,
         sender=senders.sender(urls.sender),
-        after=in_order(limits.after),
+        after=limits.after,
         body=senders.body(urls.still),
         admitted=observed.observer.admitted,
     )
@@ -160,9 +158,8 @@ def _pipeline(
 
 def _start(base: Foundation, durable: DurablePart) -> Start:
     """How the pipeline starts runs. Without a connection on behalf of callers nothing looks at their tokens again."""
-    start = partial(durable.start, started_by=StartedBy.REQUEST)
     callers = base.connections.callers
-    return with_caller_tokens(start, callers) if callers is not None else start
+    return with_caller_tokens(durable.of_request, callers) if callers is not None else durable.of_request
 
 
 def own_host_of(settings: Settings, local: bool) -> OwnHost | None:
