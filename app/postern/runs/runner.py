@@ -122,9 +122,8 @@ class Runner:
         recorded. If the idempotency key has a run already, return that run and start none. Raises Problem 503 while the
         server stops or runs cannot be recorded, 429 at `max_concurrency`, 409 and 422 for the key. A failure of the
         workflow itself is not raised: it is the run's outcome. `arguments` is a function if the author's code takes
-        part in reading them. `late` sends a reply while its run goes on. It is also called with a run whose workflow
-        swallowed its cancellation, or with a Problem: `start` then raises Abandoned when it ends. For `started_by` see
-        `access.principal`."""
+        part in reading them. `late` sends a reply while its run goes on. It also gets a run whose workflow swallowed
+        its cancellation, or a Problem: `start` then raises Abandoned at the end. `started_by`: `access.principal`."""
         self._room.take(workflow)
         try:
             run = Run(run_id, workflow, caller, request, self._now())
