@@ -6,6 +6,7 @@ from the environment (`.netrc`, `HTTPS_PROXY`): a proxy is a setting (`proxy.py`
 
 import ssl
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -68,6 +69,7 @@ __all__ = [
     "Request",
     "Response",
     "ResponseNotRead",
+    "SentBy",
     "Timeout",
     "TransportError",
     "UnsupportedProtocol",
@@ -87,7 +89,15 @@ ENTRY: ContextVar[str] = ContextVar("postern-entry", default="")
 """The entry whose request is sent, for the agent's log."""
 
 BY = "postern.by"
-"""The extension of a response with the gateway and the agent by which it came."""
+"""The extension of a request with a SentBy, and of a response with the gateway and the agent by which it came."""
+
+
+@dataclass(slots=True)
+class SentBy:
+    """By which gateway and agent a request was sent last; "" if by none, or none that is known."""
+
+    gateway: str = ""
+    agent: str = ""
 
 
 class NotOpened(ConnectError):

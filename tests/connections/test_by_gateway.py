@@ -19,7 +19,7 @@ from postern.connections.by_gateway import UNKNOWN, words
 from postern.connections.calls.failures import failed
 from postern.connections.calls.targets import Targets
 from postern.connections.vault.secret import Secret
-from postern.http_client import BY, AgentLost, ConnectError, NotOpened, ReadTimeout
+from postern.http_client import BY, AgentLost, ConnectError, NotOpened, ReadTimeout, SentBy
 from postern.settings import load_settings
 from postern.tunnels import Reason, TunnelRefused
 from tests.connections.counterparts import Answer, Counterpart, Received, Waits, always, listening, reply
@@ -77,18 +77,21 @@ async def site(
     async with listening(answer, None if plain else context) as system:
         fake = FakeGateway({(HOST, PORT): system.port, (HOST, 8080): system.port})
         connections.open_tunnel = fake.open
-        yield Site(fake, system, connections, waits)
-        await connections.aclose()
+        try:
+            yield Site(fake, system, connections, waits)
+        finally:
+            await connections.aclose()
 
 
 async def test_a_request_goes_through_a_tunnel_with_tls_to_the_other_side(tmp_path: Path):
     async with site(tmp_path, always(200, b"here")) as there:
-        response = await there.client().get("items")
+        sent_by = SentBy()
+        response = await there.client().get("items", extensions={BY: sent_by})
         assert (response.status_code, response.content) == (200, b"here")
         assert there.system.targets == ["/api/items"]
         assert there.system.received[0].header("host") == HOST
         assert there.gateway.opened == [(GATEWAY, HOST, PORT, "connections.erp", False, 10.0)]
-        assert response.request.extensions[BY] == (GATEWAY, AGENT)
+        assert sent_by == SentBy(GATEWAY, AGENT)
 
 
 async def test_one_tunnel_carries_many_requests_of_all_entries_with_the_same_way(tmp_path: Path):

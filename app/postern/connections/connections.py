@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from postern.authoring.context import Context
     from postern.connections.auth.sign_in import SignIn
+    from postern.connections.noted_requests import NotedRequests
     from postern.connections.vault.secret import Secrets
     from postern.settings import Auth, SecretReference, Settings
 
@@ -79,7 +80,8 @@ class Connections:
     those that call it from another one.
 
     `secrets` replaces the vault of the settings. `retries` is the policy for repeated calls. `in_progress` says
-    of a run whether it has not ended; the runner sets it. `open_tunnel` opens tunnels by gateways; the server sets it.
+    of a run whether it has not ended; the runner sets it. The server sets `open_tunnel`, which opens tunnels by
+    gateways, and `requests`, which notes what runs send in them.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Connections:
         self.home = home or HomeLoop()
         self.in_progress: Callable[[str], bool] = lambda _: True
         self.open_tunnel: OpenTunnel | None = None
+        self.requests: NotedRequests | None = None
         self.vault = vault_of(settings, authority)
         self._secrets = secrets or self.vault
         self._closing = AsyncExitStack()
@@ -120,7 +123,7 @@ class Connections:
         found = self._settings.connections.get(name)
         if found is None:
             raise _unknown(name, list(self._settings.connections))
-        return self.open(
+        opened = self.open(
             f"connections.{name}",
             found.base_url,
             found.auth,
@@ -130,6 +133,9 @@ class Connections:
             ctx=ctx,
             route=route_of(found),
         )
+        if self.requests is not None and found.gateway is not None and ctx is not None and ctx.recorded:
+            opened.noting = self.requests.of(ctx, f"connections.{name}", found.gateway)
+        return opened
 
     def sign_in_of_runs(self, auth: type, sign_in: "SignInOfRun") -> None:
         """Entries with this `auth` are signed for each run. They are not ready before."""
@@ -149,7 +155,7 @@ class Connections:
         results_at: tuple[str, ...] = (),
         ctx: "Context | None" = None,
         route: Route = DIRECT,
-    ) -> AsyncClient:
+    ) -> EntryClient:
         """A new client of an entry. What its clients share is opened again only if one of these arguments changes. It
         may use addresses at or below `url`. With `exact` it may use only `url` itself, and poll for results at its
         origin (POLL in `allowed_urls.py`). `seconds` limits a call, and `response_bytes` a reply. Entries of one

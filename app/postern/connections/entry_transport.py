@@ -91,9 +91,9 @@ class EntryTransport(AsyncBaseTransport):
             if request.extensions.get(WHOLE) and response.status_code not in PASSING and repeatable(request):
                 await body.load()  # a body that breaks off is a failed attempt too
         except (TransportError, SSLError) as error:
-            request.extensions[BY] = by(error) or request.extensions.get(BY)
+            _note(request, by(error))
             raise worded(error, self.entry, request) from None
-        request.extensions[BY] = response.extensions.get(BY)
+        _note(request, response.extensions.get(BY))
         return response
 
     async def _take(self, request: Request) -> str:
@@ -155,6 +155,13 @@ class EntryTransport(AsyncBaseTransport):
     def _deadline(self, request: Request) -> float:
         deadline: float | None = request.extensions.get(DEADLINE)
         return deadline if deadline is not None else asyncio.get_running_loop().time() + self.caps.seconds
+
+
+def _note(request: Request, sent_by: tuple[str, str] | None) -> None:
+    """Write down by which gateway and agent the request was sent, for who asked for it."""
+    noted = request.extensions.get(BY)
+    if noted is not None and sent_by is not None:
+        noted.gateway, noted.agent = sent_by
 
 
 def _pass_on_trace(headers: Headers, run_id: str, trace: Trace | None) -> None:

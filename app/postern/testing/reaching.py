@@ -13,7 +13,7 @@ from postern.connections.retry_transport import Retries
 from postern.connections.route import DIRECT, Route
 from postern.connections.vault.secret import NoSuchSecret, NoSuchVersion, Secret
 from postern.connections.vault.vault import Vault
-from postern.http_client import URL, AsyncBaseTransport, AsyncClient, ConnectError, ReadTimeout, Request, Response
+from postern.http_client import URL, AsyncBaseTransport, ConnectError, ReadTimeout, Request, Response
 from postern.local_tenant import LocalTenant
 from postern.settings import Settings
 from postern.testing.failing import KitFailure
@@ -106,7 +106,7 @@ class StubbedConnections(Connections):
         results_at: tuple[str, ...] = (),
         ctx: Any = None,
         route: Route = DIRECT,
-    ) -> AsyncClient:
+    ) -> EntryClient:
         """A client of an entry, whose requests are stubbed."""
         place = AllowedUrls(entry, URL(url), exact, results_at, route.gateway is not None)
         pool = _StubTransport(entry, place, auth, self._scene, self._here)

@@ -134,6 +134,12 @@ class Calls:
         sending = sending_of(ctx, outgoing, target)
         if target.keyed is None and target.entry in self._posterns:
             sending = replace(sending, keyed=bool(sending.key))
+        try:
+            return await self._sent(ctx, outgoing, target, sending, call)
+        finally:
+            call.gateway, call.agent = target.route.gateway or "", sending.sent_by.agent
+
+    async def _sent(self, ctx: "Context", outgoing: Outgoing, target: Target, sending: Sending, call: Call) -> Any:
         client = self._client(ctx, target, below=bool(outgoing.path))
         response = await self._send(client, target, sending, outgoing)
         self._found(target, call, response)
