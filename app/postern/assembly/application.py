@@ -16,6 +16,7 @@ from postern.assembly.durable import DurablePart, durable_part
 from postern.assembly.failures import failures_part
 from postern.assembly.findings import findings_part
 from postern.assembly.foundation import Foundation, foundation
+from postern.assembly.gateways import gateways_part
 from postern.assembly.grants import grants_part
 from postern.assembly.identity import authority
 from postern.assembly.limits import limit_checks
@@ -81,11 +82,13 @@ def create_app(
     findings = findings_part(base, durable, observed.observer)
     refusals = refusals_part(base, observed.observer.rejected)
     urls, review, large = signed_urls_part(base, make_secret), review_part(base), LargeBodies()
-    api = api_part(base, runs, durable, refusals, grants, revocation, local_tokens, large, (*urls.pages, *review.pages))
-    watching = (audited, findings, observed, revocation, senders, urls)
+    gateways = gateways_part(base)
+    pages = (*urls.pages, *review.pages, *gateways.pages)
+    api = api_part(base, runs, durable, refusals, grants, revocation, local_tokens, large, pages)
+    watching = (audited, findings, observed, revocation, senders, urls, gateways)
     checked = (telemetry, *base.parts, *watching, grants, runs, durable, schedules, failures, refusals, api)
     readiness = readiness_of(checked)
-    beside = Beside(runs, refusals, api, grants, revocation, urls, review, readiness)
+    beside = Beside(runs, refusals, api, grants, revocation, urls, review, gateways, readiness)
     parts = (*checked, _console(base, beside, Local(local_address, local_tokens, local_caller)))
     drains = runs.runner.end_events, durable.drain
     operations = operations_part(parts, readiness, process, runs.requests.settle, drains, telemetry.export)
