@@ -81,9 +81,8 @@ def create_app(
     failures = failures_part(base, runs, durable)
     findings = findings_part(base, durable, observed.observer)
     refusals = refusals_part(base, observed.observer.rejected)
-    urls, review, large = signed_urls_part(base, make_secret), review_part(base), LargeBodies()
-    gateways = gateways_part(base)
-    pages = (*urls.pages, *review.pages, *gateways.pages)
+    urls, review, gateways = signed_urls_part(base, make_secret), review_part(base), gateways_part(base)
+    large, pages = LargeBodies(), (*urls.pages, *review.pages, *gateways.pages)
     api = api_part(base, runs, durable, refusals, grants, revocation, local_tokens, large, pages)
     watching = (audited, findings, observed, revocation, senders, urls, gateways)
     checked = (telemetry, *base.parts, *watching, grants, runs, durable, schedules, failures, refusals, api)
@@ -101,14 +100,8 @@ def create_app(
     own_host, other_networks = own_host_of(settings, for_author), network_check(settings.allowed_networks)
     traced = telemetry.around(pipeline)
     if role is Role.WORKER:
-        return Application(
-            (*map(without_routes, parts), operations),
-            pipeline,
-            base.catalog.catalog,
-            own_host,
-            other_networks,
-            no_trigger,
-        )
+        served = (*map(without_routes, parts), operations)
+        return Application(served, pipeline, base.catalog.catalog, own_host, other_networks, no_trigger)
     return Application((*parts, operations), pipeline, base.catalog.catalog, own_host, other_networks, traced)
 
 

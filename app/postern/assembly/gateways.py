@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from postern.api.departure import Page
 from postern.api.gateway_handlers import GatewayHandlers
+from postern.api.gateway_metrics import gateway_agent_metrics
 from postern.api.operators import Operators
 from postern.assembly.foundation import Foundation
 from postern.assembly.identity import installation_of
@@ -39,7 +40,9 @@ def gateways_part(base: Foundation, states: GatewayStates | None = None) -> Gate
 
         return stages_of(entry, settings, open_tunnel=connections.tunnel)
 
-    return GatewaysPart(states=found, pages=GatewayHandlers(operators, found, base.journal.node, known, stages).pages)
+    handlers = GatewayHandlers(operators, found, base.journal.node, known, stages)
+    metrics = (gateway_agent_metrics(found),) if settings.gateways else ()
+    return GatewaysPart(states=found, pages=handlers.pages, metrics=metrics)
 
 
 def without_agents(settings: Settings) -> Callable[[], tuple[GatewayState, ...]]:
