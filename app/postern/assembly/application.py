@@ -16,7 +16,7 @@ from postern.assembly.durable import DurablePart, durable_part
 from postern.assembly.failures import failures_part
 from postern.assembly.findings import findings_part
 from postern.assembly.foundation import Foundation, foundation
-from postern.assembly.gateways import gateways_part
+from postern.assembly.gateway_pages import gateway_pages_part
 from postern.assembly.grants import grants_part
 from postern.assembly.identity import authority
 from postern.assembly.limits import limit_checks
@@ -81,7 +81,7 @@ def create_app(
     failures = failures_part(base, runs, durable)
     findings = findings_part(base, durable, observed.observer)
     refusals = refusals_part(base, observed.observer.rejected)
-    urls, review, gateways = signed_urls_part(base, make_secret), review_part(base), gateways_part(base)
+    urls, review, gateways = signed_urls_part(base, make_secret), review_part(base), gateway_pages_part(base)
     large, pages = LargeBodies(), (*urls.pages, *review.pages, *gateways.pages)
     api = api_part(base, runs, durable, refusals, grants, revocation, local_tokens, large, pages)
     watching = (audited, findings, observed, revocation, senders, urls, gateways)

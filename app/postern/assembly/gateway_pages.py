@@ -17,14 +17,14 @@ from postern.settings.descriptions import entries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewaysPart(Part):
+class GatewayPagesPart(Part):
     """`states` are the gateways of the settings, and `pages` endpoints of the API by method and path."""
 
     states: GatewayStates
     pages: tuple[tuple[str, str, Page], ...]
 
 
-def gateways_part(base: Foundation, states: GatewayStates | None = None) -> GatewaysPart:
+def gateway_pages_part(base: Foundation, states: GatewayStates | None = None) -> GatewayPagesPart:
     """`states` says what is known of the gateways, None if no agent can connect to this process."""
     settings, connections = base.settings, base.connections.connections
     found = states or without_agents(settings)
@@ -42,7 +42,7 @@ def gateways_part(base: Foundation, states: GatewayStates | None = None) -> Gate
 
     handlers = GatewayHandlers(operators, found, base.journal.node, known, stages)
     metrics = (gateway_agent_metrics(found),) if settings.gateways else ()
-    return GatewaysPart(states=found, pages=handlers.pages, metrics=metrics)
+    return GatewayPagesPart(states=found, pages=handlers.pages, metrics=metrics)
 
 
 def without_agents(settings: Settings) -> Callable[[], tuple[GatewayState, ...]]:
