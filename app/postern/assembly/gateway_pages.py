@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from postern.api.departure import Page
 from postern.api.gateway_handlers import GatewayHandlers
-from postern.api.gateway_metrics import gateway_agent_metrics
 from postern.api.operators import Operators
 from postern.assembly.foundation import Foundation
 from postern.assembly.identity import installation_of
@@ -41,8 +40,7 @@ def gateway_pages_part(base: Foundation, states: GatewayStates | None = None) ->
         return stages_of(entry, settings, open_tunnel=connections.tunnel)
 
     handlers = GatewayHandlers(operators, found, base.journal.node, known, stages)
-    metrics = (gateway_agent_metrics(found),) if settings.gateways else ()
-    return GatewayPagesPart(states=found, pages=handlers.pages, metrics=metrics)
+    return GatewayPagesPart(states=found, pages=handlers.pages)
 
 
 def without_agents(settings: Settings) -> Callable[[], tuple[GatewayState, ...]]:

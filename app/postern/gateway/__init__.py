@@ -1,1 +1,1 @@
-"""Gateways: systems in a private network, reached by agents that connect out to this server."""
+"""Links of agents in private networks, and what runs over them: HTTP/2 inside a WebSocket, roles reversed."""
