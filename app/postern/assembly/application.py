@@ -17,6 +17,7 @@ from postern.assembly.durable import DurablePart, durable_part
 from postern.assembly.failures import failures_part
 from postern.assembly.findings import findings_part
 from postern.assembly.foundation import Foundation, foundation
+from postern.assembly.gateway_pages import gateway_pages_part
 from postern.assembly.grants import grants_part
 from postern.assembly.identity import authority
 from postern.assembly.limits import limit_checks
@@ -84,13 +85,14 @@ def create_app(
     failures = failures_part(base, runs, durable)
     findings = findings_part(base, durable, observed.observer)
     refusals = refusals_part(base, observed.observer.rejected)
-    urls, review, large = signed_urls_part(base, make_secret), review_part(base), LargeBodies()
-    api = api_part(base, runs, durable, refusals, grants, revocation, local_tokens, large, (*urls.pages, *review.pages))
-    watching = (audited, findings, observed, revocation, senders, urls)
+    gateways = _gateways(base, runs, refusals)
+    urls, review, seen = signed_urls_part(base, make_secret), review_part(base), gateway_pages_part(base)
+    large, pages = LargeBodies(), (*urls.pages, *review.pages, *seen.pages)
+    api = api_part(base, runs, durable, refusals, grants, revocation, local_tokens, large, pages)
+    watching = (audited, findings, observed, revocation, senders, urls, seen)
     checked = (telemetry, *base.parts, *watching, grants, runs, durable, schedules, failures, refusals, api)
     readiness = readiness_of(checked)
-    beside = Beside(runs, refusals, api, grants, revocation, urls, review, readiness)
-    gateways = _gateways(base, runs, refusals)
+    beside = Beside(runs, refusals, api, grants, revocation, urls, review, seen, readiness)
     parts = (*checked, *gateways, _console(base, beside, Local(local_address, local_tokens, local_caller)))
     drains = runs.runner.end_events, durable.drain, *(part.hub.drain for part in gateways)
     operations = operations_part(parts, readiness, process, runs.requests.settle, drains, telemetry.export)

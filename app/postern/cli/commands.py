@@ -94,6 +94,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
             "disconnect, reseal. Without a subcommand, same as list."
         ),
     ),
+    "gateways": (
+        "gateways",
+        "List the gateways to private networks with their agents, for operators. Exit code 1 if one has no agent.",
+    ),
     "link": (
         "link",
         (
