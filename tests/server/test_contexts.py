@@ -100,7 +100,7 @@ async def test_every_timer_of_a_connection_is_in_the_context_of_the_server(monke
         for _ in range(2):
             await client.answer()
         for connection in list(running.state.connections):
-            connection.drain(0.01)  # type: ignore[union-attr]
+            connection.drain(0.01)  # type: ignore[union-attr, call-arg]
         await eventually(lambda: not running.state.connections)
     assert len(contexts) >= 3
     assert all(context is not None and RUN not in context for context in contexts)
