@@ -21,9 +21,9 @@ from postern.assembly.identity import identity_part
 from postern.authoring.call_result import CallError
 from postern.authoring.context import Context, Services
 from postern.authoring.request import Request as PostedRequest
+from postern.azure_clients import own_credential, secret_client
 from postern.connections import ConnectionFault, Connections
 from postern.connections.auth.entra import EntraSignIn
-from postern.azure_clients import own_credential, secret_client
 from postern.connections.calls.calls import Calls
 from postern.connections.entry_trial import connected
 from postern.http_client import USER_AGENT, ConnectError

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from azure.core.credentials_async import AsyncTokenCredential
 
+    from postern.azure_clients import Note
     from postern.connections.auth.certificates import Certificate
     from postern.connections.auth.sign_in_context import SignInContext
-    from postern.azure_clients import Note
     from postern.proxy import Proxy
     from postern.settings import EntraAuth
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from azure.core.credentials_async import AsyncTokenCredential
 
-    from postern.connections.auth.sign_in_context import SignInContext
     from postern.azure_clients import Note
+    from postern.connections.auth.sign_in_context import SignInContext
 
 
 async def federated_assertion(entry: str, around: "SignInContext", details: TokenDetails, until: float) -> str:

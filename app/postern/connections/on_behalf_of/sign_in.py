@@ -27,8 +27,8 @@ from postern.http_client import Request
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
-    from postern.connections.auth.sign_in_context import SignInContext
     from postern.azure_clients import Note
+    from postern.connections.auth.sign_in_context import SignInContext
     from postern.settings import OnBehalfOfAuth
 
 Proof = Mapping[str, Any]
