@@ -18,6 +18,9 @@ PING_EVERY = 3.0
 SILENCE = 9.0
 """Seconds without a message after which the peer counts as gone."""
 
+WRITE_SECONDS = 30.0
+"""Seconds in which a peer that sends must take one message of ours, which has at most 512 KiB."""
+
 BUSY_LOOP = 0.1
 """Seconds in which a process that did nothing for long reads what has arrived, before it calls its peer silent."""
 
@@ -63,13 +66,14 @@ class LinkIO:
         """Bytes."""
         self._messages = messages
         self._serve = serve
-        self._clock = clock
-        self._sleep = sleep
+        self.clock = clock
+        self.sleep = sleep
         self._streams: dict[int, LinkStream] = {}
         self._heard = clock()
         self._pinged: float | None = None
         self._pings = 0
         self._writing = 0
+        self._began_writing = 0.0
         self._output = anyio.Event()
         self._room = anyio.Event()
         self._scope = anyio.CancelScope()
@@ -82,7 +86,7 @@ class LinkIO:
     @property
     def answering(self) -> bool:
         """Whether the last ping was answered, or is not overdue."""
-        return self._pinged is None or self._clock() - self._pinged < PING_EVERY
+        return self._pinged is None or self.clock() - self._pinged < PING_EVERY
 
     async def run(self) -> str:
         """Runs until the link ends, and says why. All its streams are broken then. A cancelled one ends too."""
@@ -151,7 +155,7 @@ class LinkIO:
     async def _read(self, group: TaskGroup) -> None:
         while True:
             message = await self._messages.receive()
-            self._heard = self._clock()
+            self._heard = self.clock()
             self.received += len(message)
             for event in self.link.receive(message):
                 self._happened(event, group)
@@ -163,7 +167,7 @@ class LinkIO:
             await self._output.wait()
             self._output = anyio.Event()
             while data := self.link.take():
-                self._writing = len(data)
+                self._writing, self._began_writing = len(data), self.clock()
                 await self._messages.send(data)
                 self.sent += len(data)
                 self._writing = 0
@@ -178,22 +182,24 @@ class LinkIO:
         while True:
             if self._pinged is None:
                 self._pings += 1
-                self._pinged = self._clock()
+                self._pinged = self.clock()
                 self.link.ping(self._pings.to_bytes(8))
                 self.written()
-            await self._sleep(PING_EVERY)
+            await self.sleep(PING_EVERY)
 
     async def _watch(self) -> None:
         """A timer of its own: a check at each ping would see silence seconds later."""
         while True:
-            await self._sleep(max(BUSY_LOOP, self._heard + SILENCE - self._clock()))
+            await self.sleep(max(BUSY_LOOP, self._heard + SILENCE - self.clock()))
             if self._silent():
-                await self._sleep(BUSY_LOOP)
+                await self.sleep(BUSY_LOOP)
                 if self._silent():
-                    raise LinkError(f"silent for {math.floor(self._clock() - self._heard)} s")
+                    raise LinkError(f"silent for {math.floor(self.clock() - self._heard)} s")
+            if self._writing and self.clock() - self._began_writing >= WRITE_SECONDS:
+                raise LinkError("the peer reads nothing")
 
     def _silent(self) -> bool:
-        return self._clock() - self._heard >= SILENCE
+        return self.clock() - self._heard >= SILENCE
 
     # what happened
 
@@ -212,7 +218,7 @@ class LinkIO:
 
     def _ponged(self, data: bytes) -> None:
         if self._pinged is not None and data == self._pings.to_bytes(8):
-            self.round_trip = self._clock() - self._pinged
+            self.round_trip = self.clock() - self._pinged
             self._pinged = None
 
     async def _served(self, serve: Serve, stream: LinkStream) -> None:
