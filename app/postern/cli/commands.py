@@ -94,6 +94,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
             "disconnect, reseal. Without a subcommand, same as list."
         ),
     ),
+    "gateway": (
+        "gateway",
+        "The agent of a gateway, beside private systems: run, check, install.",
+    ),
     "link": (
         "link",
         (

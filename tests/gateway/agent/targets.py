@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import anyio
@@ -52,15 +52,13 @@ async def site(rows: Sequence[Row], targets: Targets | None = None) -> AsyncIter
 async def target(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """The port of a target on loopback."""
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port: int = listener.extra(SocketAttribute.local_port)  # noqa: S610
+    port: int = listener.extra(SocketAttribute.local_port)
     served = TLSListener(listener, tls, standard_compatible=False) if tls else listener
 
     async def handle(stream: ByteStream) -> None:
         async with stream:
-            try:
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 await handler(stream)
-            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                pass
 
     async with listener, anyio.create_task_group() as group:
         group.start_soon(served.serve, handle)

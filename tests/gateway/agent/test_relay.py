@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import h11
@@ -44,10 +45,10 @@ class Api:
 
 
 @asynccontextmanager
-async def reached(api: Api, **more: object) -> AsyncIterator[tuple[Site, str]]:
+async def reached(api: Api, **more: Any) -> AsyncIterator[tuple[Site, str]]:
     async with target(api) as port:
-        row = {"scheme": "http", "methods": ["GET", "POST", "HEAD"], "paths": ["/items"], **more}
-        async with site([Row(address=f"localhost:{port}", **row)]) as here:  # type: ignore[arg-type]
+        row: dict[str, Any] = {"scheme": "http", "methods": ["GET", "POST", "HEAD"], "paths": ["/items"], **more}
+        async with site([Row(address=f"localhost:{port}", **row)]) as here:
             yield here, f"localhost:{port}"
 
 

@@ -49,7 +49,7 @@ async def test_a_target_that_breaks_off_breaks_the_tunnel_off():
     async def reset(stream: ByteStream) -> None:
         await stream.send(b"half")
         await stream.receive()
-        raw: socket.socket = stream.extra(anyio.abc.SocketAttribute.raw_socket)  # noqa: S610
+        raw: socket.socket = stream.extra(anyio.abc.SocketAttribute.raw_socket)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
     async with target(reset) as port, site([row(port)]) as here:

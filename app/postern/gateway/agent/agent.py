@@ -1,10 +1,8 @@
 """The agent: links to all server processes, and the tunnels on them."""
 
-import asyncio
 import socket
-import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -16,7 +14,7 @@ from postern.gateway.agent.plan import Plan, Reached
 from postern.gateway.agent.serve import Tunnels
 from postern.gateway.agent.session import Session, Socket
 from postern.gateway.agent.settings import AgentSettings
-from postern.gateway.agent.sign_in import SignInFault, Token, Tokens
+from postern.gateway.agent.sign_in import SignInFault, Token, Tokens, TokenSource
 from postern.gateway.hello import AgentState, ServerState
 from postern.logs import Coalesced
 from postern.settings import SettingsFault
@@ -38,7 +36,7 @@ class Agent:
         settings: AgentSettings,
         load: Load,
         *,
-        tokens: Tokens | None = None,
+        tokens: TokenSource | None = None,
         dial: Dial = dial,
         tunnels: Tunnels | None = None,
         counts: Counts | None = None,
@@ -49,7 +47,7 @@ class Agent:
         self.sessions: list[Session] = []
         self._settings = settings
         self._load = load
-        self._tokens = tokens or Tokens(settings)
+        self._tokens: TokenSource = tokens or Tokens(settings)
         self._dial = dial
         self._plan = plan or Plan(settings.addresses)
         self._own = AgentState(settings.agent or agent_name(), own_version())
@@ -232,9 +230,3 @@ class Agent:
 def agent_name() -> str:
     """The name of this machine, as agents are shown by."""
     return (socket.gethostname().partition(".")[0] or "agent")[:200]
-
-
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run on asyncio's own event loop: uvloop reads up to 2 MB ahead of a pause, from each target."""
-    with asyncio.Runner(loop_factory=None if sys.platform == "win32" else asyncio.SelectorEventLoop) as runner:
-        runner.run(main())

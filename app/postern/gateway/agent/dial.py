@@ -8,9 +8,10 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 from websockets.asyncio.client import ClientConnection, connect
@@ -84,12 +85,6 @@ class Dialled:
         """Close the connection."""
         await self.socket.close()
 
-    def issuer(self) -> str:
-        """Who issued the server's certificate, "" without TLS."""
-        found = self.socket.transport.get_extra_info("peercert") or {}
-        names = {key: value for part in found.get("issuer", ()) for key, value in part}
-        return plain(", ".join(names[key] for key in ("commonName", "organizationName") if key in names))
-
 
 class _Straight(connect):
     """A connection that follows no redirect."""
@@ -152,7 +147,7 @@ def fault_of(
     if isinstance(error, NegotiationError):
         return DialFault(f"{host} does not speak {SUBPROTOCOL}", "Update the server, or correct its address")
     if isinstance(error, ssl.SSLCertVerificationError):
-        return _of_certificate(error, host)
+        return certificate_fault(error, host)
     if isinstance(error, socket.gaierror):
         return DialFault(f"DNS has no address of {at}", "Correct its name, or the name servers of this machine")
     if isinstance(error, TimeoutError):
@@ -197,7 +192,8 @@ def _of_proxy(status: int, settings: AgentSettings) -> DialFault:
     return DialFault(f"the proxy {settings.proxy} does not connect ({status})", "Let it allow CONNECT to the server")
 
 
-def _of_certificate(error: ssl.SSLCertVerificationError, host: str) -> DialFault:
+def certificate_fault(error: ssl.SSLCertVerificationError, host: str) -> DialFault:
+    """Why a certificate could not be verified. A wrong clock is named."""
     wrong = f"the certificate of {host} could not be verified"
     if error.verify_code in (_NOT_YET, _EXPIRED):
         state = "is not valid yet" if error.verify_code == _NOT_YET else "has expired"
@@ -210,6 +206,12 @@ def _of_certificate(error: ssl.SSLCertVerificationError, host: str) -> DialFault
     )
 
 
+def issuer_of(certificate: Mapping[str, Any]) -> str:
+    """Who issued a certificate, as `getpeercert` has it: an inspecting proxy shows itself here."""
+    names = {key: value for part in certificate.get("issuer", ()) for key, value in part}
+    return plain(", ".join(names[key] for key in ("commonName", "organizationName") if key in names))
+
+
 def _detail_of(body: bytes | None) -> str:
     try:
         found = json.loads(body or b"")["detail"]
@@ -219,6 +221,4 @@ def _detail_of(body: bytes | None) -> str:
 
 
 def _host_of(url: str) -> str:
-    from urllib.parse import urlsplit
-
     return urlsplit(url).hostname or ""

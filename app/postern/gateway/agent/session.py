@@ -145,15 +145,17 @@ class Session:
                 self._idle.set()
 
     async def _hello(self, stream: LinkStream) -> None:
-        """Lines in both directions, until the link ends."""
+        """Lines in both directions, until the link ends. The server speaks first: a duplicate stays silent, or it would
+        replace the other link there."""
         await stream.answer(200)
         why = "the server ended its hello"
         async with anyio.create_task_group() as group:
-            group.start_soon(self._say, stream)
             try:
                 async for fields in objects(stream):
-                    self.state = server_state(fields)
+                    first, self.state = self.state is None, server_state(fields)
                     self._changed(self)
+                    if first and not self.duplicate:
+                        group.start_soon(self._say, stream)
             except LinkError as error:
                 why = error.reason
             except CLOSED:

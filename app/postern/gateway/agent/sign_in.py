@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from postern.gateway.agent.settings import AgentSettings
 
@@ -56,6 +56,16 @@ class SignInFault(Exception):
         super().__init__(f"{wrong}. {fix}")
         self.wrong = wrong
         self.fix = fix
+
+
+class TokenSource(Protocol):
+    """Where the tokens of links come from."""
+
+    async def get(self) -> Token:
+        """A token that is good for a new link. Raises SignInFault."""
+
+    def forget(self, token: Token) -> None:
+        """The server rejects the token."""
 
 
 class Tokens:
