@@ -355,31 +355,30 @@ async def test_a_draining_agent_gets_no_tunnel_and_its_idle_ones_are_reported():
         assert (await here.open()).agent == "madrid-2"
 
 
-async def test_the_agents_learn_the_live_server_processes_and_that_one_stops():
+async def test_an_agent_learns_the_live_server_processes_each_time_they_change(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("postern.gateway.hub.NODES_EVERY", 0.001)
     async with site() as here, anyio.create_task_group() as group:
         here.nodes = ["node-2", "node-1"]
         agent = await here.agent("madrid-1")
         assert agent.told == [ServerState("node-1", ("node-1", "node-2"), "0.2.0")]
-        group.start_soon(here.hub.watch_nodes)
-        await settle()
-        here.nodes = ["node-1"]
+        group.start_soon(here.hub.run)
+        await anyio.sleep(0.02)
+        here.nodes = ["node-1", "node-3"]
+        await anyio.sleep(0.05)
+        assert agent.told[-1].nodes == ("node-1", "node-3")
+        assert len(agent.told) <= 3
         group.cancel_scope.cancel()
-    async with site() as here:
+
+
+async def test_an_agent_learns_at_once_that_a_server_process_stops_which_still_opens_tunnels():
+    async with site() as here, anyio.create_task_group() as group:
         agent = await here.agent("madrid-1")
-        await here.hub.drain()
+        group.start_soon(here.hub.run)
+        await settle()
+        here.hub.drain()
         await settle()
         assert [state.draining for state in agent.told] == [False, True]
         assert (await here.open()).agent == "madrid-1"
-
-
-async def test_a_change_of_the_server_processes_is_told_once(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("postern.gateway.hub.NODES_EVERY", 0.001)
-    async with site() as here, anyio.create_task_group() as group:
-        agent = await here.agent("madrid-1")
-        group.start_soon(here.hub.watch_nodes)
-        here.nodes = ["node-2"]
-        await anyio.sleep(0.05)
-        assert [state.nodes for state in agent.told] == [("node-1",), ("node-1", "node-2")]
         group.cancel_scope.cancel()
 
 

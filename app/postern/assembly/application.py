@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -46,6 +47,11 @@ from postern.triggers.large_bodies import LargeBodies
 from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.reach import check_reach
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from postern.assembly.gateways import GatewaysPart
+
 
 def create_app(
     settings: Settings,
@@ -86,8 +92,9 @@ def create_app(
     checked = (telemetry, *base.parts, *watching, grants, runs, durable, schedules, failures, refusals, api)
     readiness = readiness_of(checked)
     beside = Beside(runs, refusals, api, grants, revocation, urls, review, readiness)
-    parts = (*checked, _console(base, beside, Local(local_address, local_tokens, local_caller)))
-    drains = runs.runner.end_events, durable.drain
+    gateways = _gateways(base, runs, refusals)
+    parts = (*checked, *gateways, _console(base, beside, Local(local_address, local_tokens, local_caller)))
+    drains = runs.runner.end_events, durable.drain, *(part.hub.drain for part in gateways)
     operations = operations_part(parts, readiness, process, runs.requests.settle, drains, telemetry.export)
     pipeline = replace(
         telemetry.noted(_pipeline(base, runs, durable, refusals, large), _gate(base, senders, urls, observed)),
@@ -99,7 +106,7 @@ def create_app(
     traced = telemetry.around(pipeline)
     if role is Role.WORKER:
         return Application(
-            (*map(without_routes, parts), operations),
+            (*(part if part in gateways else without_routes(part) for part in parts), operations),
             pipeline,
             base.catalog.catalog,
             own_host,
@@ -116,6 +123,25 @@ def _console(base: Foundation, beside: Beside, local: Local) -> Part:
     from postern.assembly.console import console_part  # 0.1 s, for a server with pages only
 
     return console_part(base, beside, local)
+
+
+def _gateways(base: Foundation, runs: RunsPart, refusals: RefusalsPart) -> tuple["GatewaysPart", ...]:
+    """The links of agents, which workers take too: their runs need tunnels. None without a gateway in the settings."""
+    agents = agents_of(base.settings)
+    if not agents:
+        return ()
+    from postern.assembly.gateways import gateways_part
+
+    return (gateways_part(base, runs, refusals, agents),)
+
+
+def agents_of(settings: Settings) -> dict[str, frozenset[str]]:
+    """The object ids of each gateway's agents."""
+    entries: Mapping[str, Any] = getattr(settings, "gateways", {})
+    return {
+        name: frozenset(settings.people.get(agent, agent).lower() for agent in entry.agents)
+        for name, entry in entries.items()
+    }
 
 
 def _gate(base: Foundation, senders: SendersPart, urls: SignedUrlsPart, observed: ObservedPart) -> Gate:

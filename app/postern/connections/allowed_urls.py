@@ -20,16 +20,18 @@ class AllowedUrls:
     """The address of one entry. With `exact`, only this path is allowed, and requests with POLL at the same origin.
     Otherwise everything at or below the path is allowed. The query of an exact address is added to the request that is
     sent, because it may hold a signature. A result may also be at the origins of `results_at`: such a request is not
-    signed, because the credential is for the entry's own origin."""
+    signed, because the credential is for the entry's own origin. With `by_gateway` the address may be http: the way to
+    the agent beside it is encrypted."""
 
     entry: str
     url: URL = field(repr=False)
     exact: bool = False
     results_at: tuple[str, ...] = ()
+    by_gateway: bool = False
 
     def __post_init__(self) -> None:
         """Check that the connection is encrypted."""
-        if not secure(self.url):
+        if not (secure(self.url) or self.by_gateway):
             raise ConnectionFault(self.entry, "is plain http", "Write https://; http is for loopback only")
         if self.url.userinfo:
             raise ConnectionFault(self.entry, "has a user name in its address", "Leave out everything up to the @")

@@ -116,6 +116,7 @@ async def _client(
 ) -> AsyncIterator[tuple[AsyncClient, SignIn | None]]:
     connections = Connections(settings, settings.authority or AUTHORITIES[settings.cloud])
     try:
+        client: AsyncClient
         if isinstance(found, Trigger):
             client = connections.open(entry, found.url, found.auth, exact=True, headers=found.headers)
         else:

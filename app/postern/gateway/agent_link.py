@@ -1,6 +1,7 @@
 """The link of one agent, as a server process sees it."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import anyio
 from anyio.abc import ByteStream
@@ -12,7 +13,7 @@ from postern.gateway.link_io import LinkIO
 from postern.gateway.streams import LinkStream
 
 HELLO_SECONDS = 9.0
-"""How long an agent may take to say its name."""
+"""How long an agent may take to say its name, or to take a line of ours."""
 
 LAST_CALLS = 600.0
 """Seconds that calls may go on after the agent's token has expired."""
@@ -110,12 +111,13 @@ class AgentLink:
         return reason
 
     async def say(self, server: ServerState) -> None:
-        """Tell the agent what changed. A link that has ended gets nothing."""
-        if self._hello is not None and self.io.ended is None:
-            try:
-                await self._hello.send(line(server))
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                self.io.stop("the agent ended the hello")
+        """Tell the agent what changed. A link that has ended gets nothing, and one that takes nothing ends."""
+        if self._hello is None or self.io.ended is not None:
+            return
+        with anyio.move_on_after(HELLO_SECONDS), suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await self._hello.send(line(server))
+            return
+        self.io.stop("the agent ended the hello")
 
     def closed(self, tunnel: Tunnel) -> None:
         """A tunnel was closed at this end."""

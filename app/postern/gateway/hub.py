@@ -105,6 +105,7 @@ class Hub:
         self._clock = clock
         self._state = ServerState(node, (), version)
         self._changed = anyio.Event()
+        self._news = anyio.Event()
         self._used = 0
 
     # links
@@ -132,18 +133,25 @@ class Hub:
             if which(link.caller):
                 link.io.stop("the access of the agent was revoked")
 
-    async def drain(self) -> None:
+    def drain(self) -> None:
         """Tell the agents that this server process stops. Their links stay for the runs that still go on."""
         self._state = replace(self._state, draining=True)
-        await self._say()
+        self._news.set()
 
-    async def watch_nodes(self) -> None:
-        """Tell the agents which server processes there are, each time the list changes. Runs until cancelled."""
+    async def run(self) -> None:
+        """Tell the agents what changes: which server processes there are, and that this one stops. Runs until
+        cancelled."""
+        told = self._state
         while True:
-            if self._server_state() is not self._state:
-                self._state = self._server_state()
-                await self._say()
-            await anyio.sleep(NODES_EVERY)
+            with anyio.move_on_after(NODES_EVERY):
+                await self._news.wait()
+            self._news = anyio.Event()
+            self._state = self._server_state()
+            if self._state != told:
+                told = self._state
+                async with anyio.create_task_group() as group:
+                    for link in self._all():
+                        group.start_soon(link.say, told)
 
     def connected(self, gateway: str) -> list[AgentLink]:
         """The agents' links that take tunnels, or did until now; not those that are going."""
@@ -237,11 +245,6 @@ class Hub:
     def _server_state(self) -> ServerState:
         nodes = tuple(sorted({*self._nodes(), self._state.node}))
         return self._state if nodes == self._state.nodes else replace(self._state, nodes=nodes)
-
-    async def _say(self) -> None:
-        async with anyio.create_task_group() as group:
-            for link in self._all():
-                group.start_soon(link.say, self._state)
 
     def _link_changed(self, link: AgentLink) -> None:
         self._supersede(link)

@@ -93,7 +93,7 @@ class GrantedAuth(Entry):
     and `token_url`. `refresh_url` is `token_url` if it is not set. `tenant` and `tenants` are for Entra: where people
     sign in (an id, `organizations` or `common`; "" is the tenant of the settings), and which tenants may connect.
     `parameters` are further ones of the authorization request. For Entra a `certificate`, or the `federated` identity
-    may be in place of `client_secret`."""
+    may be in place of `client_secret`. `gateway` is by whose agents this server reaches the provider."""
 
     type: Literal["oauth2"] = "oauth2"
     flow: Annotated[Literal["authorization_code"], BeforeValidator(_flow)]
@@ -113,6 +113,7 @@ class GrantedAuth(Entry):
     client_authentication: ClientAuthentication | None = None
     parameters: Annotated[Mapping[str, StrictStr], AfterValidator(_parameters)] = Field(default_factory=Table)
     per_user: Annotated[bool, BeforeValidator(switch)] = False
+    gateway: types.EntryName | None = None
 
     @property
     def preset(self) -> GrantPreset:

@@ -211,15 +211,16 @@ def hosts(items: tuple[str, ...]) -> tuple[str, ...]:
     return items
 
 
-def base_url(text: str) -> str:
-    """The address of a connection: https, or http on loopback. It is not changed."""
-    _without_query(_url(text, http="on loopback"), text)
+def base_url(text: str, *, by_gateway: bool = False) -> str:
+    """The address of a connection: https, or http on loopback. It is not changed. With `by_gateway` it may be http: the
+    way to an agent beside the other side is encrypted."""
+    _without_query(_url(text, http="anywhere" if by_gateway else "on loopback"), text)
     return text
 
 
-def trigger_url(text: str) -> str:
-    """The address of a trigger: https, or http on loopback. It is not changed, and may have a query."""
-    _url(text, http="on loopback")
+def trigger_url(text: str, *, by_gateway: bool = False) -> str:
+    """The address of a trigger: https, or http as with `base_url`. It is not changed, and may have a query."""
+    _url(text, http="anywhere" if by_gateway else "on loopback")
     return text
 
 

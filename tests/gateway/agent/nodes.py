@@ -108,7 +108,7 @@ async def cluster(
         made.url = f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         group = await stack.enter_async_context(anyio.create_task_group())
         for node in made.nodes:
-            group.start_soon(node.hub.watch_nodes)
+            group.start_soon(node.hub.run)
         yield made
         group.cancel_scope.cancel()
         for node in made.nodes:

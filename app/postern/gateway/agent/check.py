@@ -23,12 +23,13 @@ from postern.gateway.agent.settings import AgentSettings
 from postern.gateway.agent.sign_in import SKEW, SignInFault, Token, Tokens, TokenSource, clock_ahead, clock_words
 from postern.gateway.agent.targets import Targets, Unreached, resolve
 from postern.gateway.hello import AgentState, ServerState
+from postern.gateway.policy import ROLE
 from postern.gateway.streams import LinkStream
 from postern.http_client import HTTPError, http_client
 from postern.plain_text import plain
 from postern.version import own_version
 
-ROLE = "Postern.Gateway"
+
 LINK_SECONDS = 10.0
 REACH_SECONDS = 5.0
 
