@@ -1,5 +1,6 @@
 """`postern gateway`: what it prints, and that it changes nothing that it should not."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from postern.gateway.agent.service import unit
 from tests.cli.conftest import Postern
 from tests.table import table
+from tests.tools import needed
 
 pytestmark = pytest.mark.slow
 
@@ -56,3 +58,12 @@ def test_a_path_that_systemd_reads_as_something_else_is_refused(path: str):
 
 def test_the_unit_of_the_deployment_is_the_one_that_install_writes():
     assert UNIT.read_text("utf-8") == unit("/opt/postern/bin/postern", "/etc/postern-gateway/gateway.toml")
+
+
+@pytest.mark.process
+def test_systemd_accepts_the_unit_and_finds_little_that_it_could_do(tmp_path: Path):
+    program = needed("systemd-analyze")
+    (tmp_path / "postern-gateway.service").write_text(unit("/bin/true", "/etc/postern-gateway/gateway.toml"), "utf-8")
+    command = [program, "security", "--offline=true", "--threshold=20", str(tmp_path / "postern-gateway.service")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0, done.stdout

@@ -29,7 +29,6 @@ from postern.http_client import HTTPError, http_client
 from postern.plain_text import plain
 from postern.version import own_version
 
-
 LINK_SECONDS = 10.0
 REACH_SECONDS = 5.0
 
