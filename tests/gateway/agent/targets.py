@@ -1,8 +1,9 @@
 """Targets on loopback, and an agent's end of a link to them."""
 
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
 import anyio
@@ -66,6 +67,14 @@ async def target(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIt
             yield port
         finally:
             group.cancel_scope.cancel()
+
+
+@contextmanager
+def deaf_target() -> Iterator[int]:
+    """The port of a target that the system connects, and that never reads."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        yield port
 
 
 async def read_all(stream: ByteStream) -> bytes:

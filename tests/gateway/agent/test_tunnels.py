@@ -10,7 +10,7 @@ from anyio.abc import ByteStream
 
 from postern.gateway.agent.rows import Row
 from postern.gateway.agent.targets import Targets, connect_address
-from tests.gateway.agent.targets import read_all, site, target
+from tests.gateway.agent.targets import deaf_target, read_all, site, target
 from tests.gateway.ends import settle
 from tests.table import table
 
@@ -76,17 +76,33 @@ async def test_a_server_that_gives_up_closes_the_connection_to_the_target():
 
 
 async def test_a_target_that_does_not_read_stops_the_server_and_nobody_else():
-    async def deaf(stream: ByteStream) -> None:
-        await anyio.sleep_forever()
+    with deaf_target() as deaf_port:
+        async with target(echo) as port, site([row(deaf_port), row(port)]) as here:
+            stuck = await here.open(f"127.0.0.1:{deaf_port}")
+            with anyio.move_on_after(0.5) as scope:
+                await stuck.send(bytes(64 * 1024 * 1024))
+            assert scope.cancelled_caught
+            other = await here.open(f"127.0.0.1:{port}")
+            await other.send(b"ping")
+            assert await other.receive() == b"ping"
 
-    async with target(deaf) as deaf_port, target(echo) as port, site([row(deaf_port), row(port)]) as here:
-        stuck = await here.open(f"127.0.0.1:{deaf_port}")
-        with anyio.move_on_after(0.5) as scope:
-            await stuck.send(bytes(64 * 1024 * 1024))
-        assert scope.cancelled_caught
-        other = await here.open(f"127.0.0.1:{port}")
-        await other.send(b"ping")
-        assert await other.receive() == b"ping"
+
+@table("ends_tls", [False, True])
+async def test_a_server_that_gives_up_on_a_target_that_does_not_read_closes_the_connection(ends_tls: bool):
+    """The agent waits for the target then, not for the server."""
+    more = {"scheme": "http", "methods": ["POST"], "paths": ["/"]} if ends_tls else {}
+    with deaf_target() as port:
+        async with site([Row(address=f"127.0.0.1:{port}", **more)]) as here:
+            stream = await here.open(f"127.0.0.1:{port}", ends_tls=ends_tls)
+            head = f"POST / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 99999999\r\n\r\n"
+            with anyio.move_on_after(0.5) as scope:
+                await stream.send(head.encode() + bytes(64 * 1024 * 1024))
+            assert scope.cancelled_caught
+            assert len(here.tunnels) == 1
+            await stream.aclose()
+            with anyio.fail_after(2):
+                while len(here.tunnels):
+                    await anyio.sleep(0.01)
 
 
 async def test_rows_that_are_read_again_hold_for_open_tunnels_too():

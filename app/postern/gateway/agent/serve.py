@@ -2,9 +2,10 @@
 counted. A target that the rows do not allow any more is closed."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import anyio
 import structlog
@@ -35,6 +36,7 @@ class _Open:
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     received: int = 0
     sent: int = 0
+    disallowed: bool = False
 
 
 class Tunnels:
@@ -65,6 +67,7 @@ class Tunnels:
             if isinstance(target_of(self._rows, each.authority, ends_tls=each.ends_tls), Denied)
         ]
         for each in ended:
+            each.disallowed = True
             each.scope.cancel()
         return len(ended)
 
@@ -85,15 +88,16 @@ class Tunnels:
             await stream.answer(STATUS[denied.reason], ((REASON_HEADER, denied.reason.value),), end=True)
             return
         async with connection:
-            with self._counted(authority, ends_tls=ends_tls) as opened, opened.scope:
+            with self._counted(authority, ends_tls=ends_tls) as opened:
                 await stream.answer(200)
                 counted = _Counted(connection, opened)
                 if ends_tls:
-                    await Relay(stream, counted, target, self._check(opened), _note(about)).run()
+                    work = Relay(stream, counted, target, self._check(opened), _note(about)).run
                 else:
-                    await copy_both(stream, counted)
+                    work = partial(copy_both, stream, counted)
+                await _unless_broken(work, stream, opened.scope)
         seconds = round(self._clock() - began, 3)
-        why = {"ended_by": "the rows, which no longer allow it"} if opened.scope.cancelled_caught else {}
+        why = {"ended_by": "the rows, which no longer allow it"} if opened.disallowed else {}
         log.info("tunnel_ended", **about, seconds=seconds, received=opened.received, sent=opened.sent, **why)
 
     def _decided(self, authority: str, *, ends_tls: bool) -> Target:
@@ -170,6 +174,20 @@ async def copy_both(tunnel: ByteStream, target: ByteStream) -> None:
 
         group.start_soon(one, tunnel, target)
         await one(target, tunnel)
+
+
+async def _unless_broken(work: Callable[[], Awaitable[None]], tunnel: LinkStream, scope: anyio.CancelScope) -> None:
+    """Work until it ends, until the tunnel is broken off, or until the scope is cancelled."""
+    with scope:
+        async with anyio.create_task_group() as group:
+
+            async def watch() -> None:
+                await tunnel.until_broken()
+                scope.cancel()
+
+            group.start_soon(watch)
+            await work()
+            group.cancel_scope.cancel()
 
 
 def _note(about: dict[str, str]) -> Note:
