@@ -41,6 +41,7 @@ class LinkStream(ByteStream):
         self._reply: Mapping[str, str] | None = None
         self._buffer = bytearray()
         self._broken: str | None = None
+        self._gone = anyio.Event()
         self._no_more = False
         self._sent_end = False
         self._closed = False
@@ -128,6 +129,11 @@ class LinkStream(ByteStream):
         self._io.closed(self._id)
         self._wake()
 
+    async def until_broken(self) -> None:
+        """Returns when the peer has broken the stream off, or the link has ended. Who only waits for others, as for a
+        target that does not read, sees it in no other way."""
+        await self._gone.wait()
+
     # the link's side
 
     def happened(self, event: Event) -> None:
@@ -147,6 +153,7 @@ class LinkStream(ByteStream):
         """The stream or its link ended before its end."""
         if self._broken is None:
             self._broken = reason
+            self._gone.set()
             self._wake()
 
     # within
