@@ -117,6 +117,13 @@ class TunnelPool(AsyncBaseTransport):
             raise self._not_passed_on(response.headers[REASON], agent, url.host, port)
         return response
 
+    async def close_ended(self) -> None:
+        """Close the tunnels that no request uses, and none may use any more. An agent that drains waits for that."""
+        with _as_of_client():
+            for connection in self._pool.connections:
+                if connection.is_idle() and connection.has_expired():
+                    await connection.aclose()
+
     async def aclose(self) -> None:
         """Close all tunnels."""
         with _as_of_client():

@@ -266,6 +266,14 @@ class Connections:
             raise TunnelRefused(Reason.NO_AGENT, gateway, "", host, port, text)
         return await self.open_tunnel(gateway, host, port, entry=entry, ends_tls=ends_tls, wait=wait)
 
+    async def close_ended_tunnels(self, gateway: str) -> None:
+        """Close the tunnels of this gateway that no request uses, and none may use any more."""
+        from postern.tunnel_pool import TunnelPool
+
+        for route, made in list(self._pools.items()):
+            if route.gateway == gateway and isinstance(made, TunnelPool):
+                await made.close_ended()
+
 
 def _unknown(name: str, known: list[str]) -> ConnectionFault:
     near = get_close_matches(name, known, n=1)
