@@ -89,6 +89,31 @@ async def test_a_fault_of_the_agent_is_answered():
         assert reply[":status"] == "500"
 
 
+async def test_bytes_before_the_answer_or_a_second_one_are_faults_of_the_stream_alone():
+    """The peer's parser would end the link for them (RFC 9113, section 8.1)."""
+    found: list[str] = []
+
+    async def serve(stream: LinkStream) -> None:
+        for use in (lambda: stream.send(b"x"), stream.send_eof):
+            with pytest.raises(RuntimeError) as raised:
+                await use()
+            found.append(str(raised.value))
+        await stream.answer(200)
+        with pytest.raises(RuntimeError) as raised:
+            await stream.answer(200)
+        await stream.aclose()
+        with pytest.raises(anyio.ClosedResourceError):
+            await stream.send(b"x")
+
+    async with ends(serve) as both:
+        stream = await opened(both)
+        with pytest.raises(RuntimeError):
+            await stream.answer(200)
+        await settle()
+        assert found == ["the head of the answer comes first"] * 2
+        assert (both.server.ended, both.agent.ended) == (None, None)
+
+
 async def test_a_fault_after_the_answer_breaks_the_stream_alone():
     async def serve(stream: LinkStream) -> None:
         await stream.answer(200)
