@@ -37,7 +37,7 @@ def gateway_pages_part(base: Foundation, states: GatewayStates | None = None) ->
     def stages(entry: str) -> AsyncIterator[Stage]:
         from postern.connections.entry_trial import stages_of  # with much that a server needs for tests only
 
-        return stages_of(entry, settings, open_tunnel=connections.tunnel)
+        return stages_of(entry, settings, open_tunnel=connections.tunnels.open)
 
     handlers = GatewayHandlers(operators, found, base.journal.node, known, stages)
     return GatewayPagesPart(states=found, pages=handlers.pages)
