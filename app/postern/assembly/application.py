@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -49,8 +49,6 @@ from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.reach import check_reach
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from postern.assembly.gateways import GatewaysPart
 
 
@@ -105,11 +103,10 @@ def create_app(
         later=api.results.of_trigger,
     )
     own_host, other_networks = own_host_of(settings, for_author), network_check(settings.allowed_networks)
-    traced = telemetry.around(pipeline)
     if role is Role.WORKER:
-        served = (*(part if part in gateways else without_routes(part) for part in parts), operations)
-        return Application(served, pipeline, base.catalog.catalog, own_host, other_networks, no_trigger)
-    return Application((*parts, operations), pipeline, base.catalog.catalog, own_host, other_networks, traced)
+        parts = tuple(part if part in gateways else without_routes(part) for part in parts)
+    on_triggers = no_trigger if role is Role.WORKER else telemetry.around(pipeline)
+    return Application((*parts, operations), pipeline, base.catalog.catalog, own_host, other_networks, on_triggers)
 
 
 def _console(base: Foundation, beside: Beside, local: Local) -> Part:
@@ -123,21 +120,12 @@ def _console(base: Foundation, beside: Beside, local: Local) -> Part:
 
 def _gateways(base: Foundation, runs: RunsPart, refusals: RefusalsPart) -> tuple["GatewaysPart", ...]:
     """The links of agents, which workers take too: their runs need tunnels. None without a gateway in the settings."""
-    agents = agents_of(base.settings)
-    if not agents:
+    gateways = base.settings.gateways
+    if not gateways:
         return ()
-    from postern.assembly.gateways import gateways_part
+    from postern.assembly.gateways import gateways_part  # HTTP/2, for a server with gateways only
 
-    return (gateways_part(base, runs, refusals, agents),)
-
-
-def agents_of(settings: Settings) -> dict[str, frozenset[str]]:
-    """The object ids of each gateway's agents."""
-    entries: Mapping[str, Any] = getattr(settings, "gateways", {})
-    return {
-        name: frozenset(settings.people.get(agent, agent).lower() for agent in entry.agents)
-        for name, entry in entries.items()
-    }
+    return (gateways_part(base, runs, refusals, gateways),)
 
 
 def _gate(base: Foundation, senders: SendersPart, urls: SignedUrlsPart, observed: ObservedPart) -> Gate:
