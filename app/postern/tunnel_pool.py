@@ -118,11 +118,10 @@ class TunnelPool(AsyncBaseTransport):
         return response
 
     async def close_ended(self) -> None:
-        """Close the tunnels that no request uses, and none may use any more. An agent that drains waits for that."""
-        with _as_of_client():
-            for connection in self._pool.connections:
-                if connection.is_idle() and connection.has_expired():
-                    await connection.aclose()
+        """Close the tunnels that wait for a request and have ended, or whose agent is going: it waits for them."""
+        for connection in list(self._pool.connections):
+            if connection.is_idle() and connection.has_expired():
+                await connection.aclose()
 
     async def aclose(self) -> None:
         """Close all tunnels."""

@@ -95,14 +95,9 @@ class Site:
         return agent
 
     def watch_going(self) -> list[str]:
-        """The gateways whose ended tunnels the hub has closed."""
+        """The gateways of which a link was reported as going."""
         found: list[str] = []
-
-        async def close(gateway: str) -> None:
-            found.append(gateway)
-
-        self.hub.close_ended = close
-        self._group.start_soon(self.hub.run)
+        self.hub.going.append(found.append)
         return found
 
     async def open(self, gateway: str = "madrid", wait: float = 2.0, **more: Any) -> Any:

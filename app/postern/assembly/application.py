@@ -86,11 +86,8 @@ def create_app(
     findings = findings_part(base, durable, observed.observer)
     refusals = refusals_part(base, observed.observer.rejected)
     gateways = _gateways(base, runs, refusals)
-    urls, review, seen = (
-        signed_urls_part(base, make_secret),
-        review_part(base),
-        gateway_pages_part(base, *(part.states for part in gateways)),
-    )
+    seen = gateway_pages_part(base, *(part.states for part in gateways))
+    urls, review = signed_urls_part(base, make_secret), review_part(base)
     large, pages = LargeBodies(), (*urls.pages, *review.pages, *seen.pages)
     api = api_part(base, runs, durable, refusals, grants, revocation, local_tokens, large, pages)
     watching = (audited, findings, observed, revocation, senders, urls, seen)

@@ -69,7 +69,8 @@ def gateways_part(
         socket=lambda scope: scope.get(LINK),
     )
     connections = base.connections.connections
-    connections.open_tunnel, hub.close_ended = hub.open, connections.close_ended_tunnels
+    connections.open_tunnel = hub.open
+    hub.going.append(connections.tunnels.link_is_going)
     base.revocations.on_revoked(hub.end)
     rejections = Rejections(refusals.take, base.log, authority(settings))
     return GatewaysPart(

@@ -1,7 +1,7 @@
 """The links of agents to this server process, and tunnels over them."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -104,7 +104,7 @@ class Hub:
         self.links: Mapping[str, list[AgentLink]] = {name: [] for name in names}
         self.last: dict[str, LastAgent] = {}
         self.figures: Mapping[str, Figures] = {name: Figures() for name in self.links}
-        self.close_ended: Callable[[str], Awaitable[None]] | None = None
+        self.going: list[Callable[[str], None]] = []
         """Called with a gateway's name when one of its links is going, to close the tunnels that no request uses: their
         agent waits for that."""
         self._nodes = nodes
@@ -114,7 +114,6 @@ class Hub:
         self._changed = anyio.Event()
         self._news = anyio.Event()
         self._used = 0
-        self._going: set[str] = set()
 
     # links
 
@@ -147,14 +146,13 @@ class Hub:
         self._news.set()
 
     async def run(self) -> None:
-        """Tell the agents what changes: which server processes there are, and that this one stops. Close tunnels that
-        have ended. Runs until cancelled."""
+        """Tell the agents what changes: which server processes there are, and that this one stops. Runs until
+        cancelled."""
         told = self._state
         while True:
             with anyio.move_on_after(NODES_EVERY):
                 await self._news.wait()
             self._news = anyio.Event()
-            await self._close_ended()
             self._state = self._server_state()
             if self._state != told:
                 told = self._state
@@ -269,7 +267,7 @@ class Hub:
         if len(self.connected(link.gateway)) > MOST_AGENTS:
             link.io.stop(f"gateway {link.gateway} has {MOST_AGENTS} agents already")
         if link.going:
-            self._note_going(link.gateway)
+            self._tell_going(link.gateway)
         self._wake()
 
     def _supersede(self, link: AgentLink) -> None:
@@ -286,19 +284,13 @@ class Hub:
         if link.state is not None:
             self.last[link.gateway] = LastAgent(link.agent, self._now(), reason)
             self._supersede(link)
-        self._note_going(link.gateway)
+        self._tell_going(link.gateway)
         self._wake()
         log.info("gateway-link-ended", gateway=link.gateway, agent=link.agent, reason=reason)
 
-    def _note_going(self, gateway: str) -> None:
-        self._going.add(gateway)
-        self._news.set()
-
-    async def _close_ended(self) -> None:
-        while self._going:
-            gateway = self._going.pop()
-            if self.close_ended is not None:
-                await self.close_ended(gateway)
+    def _tell_going(self, gateway: str) -> None:
+        for listener in self.going:
+            listener(gateway)
 
     def _wake(self) -> None:
         self._changed.set()
