@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 COMMANDS = [
     *("access", "approvals", "audit", "call", "check", "connections", "database", "dev", "doctor", "explain", "export"),
-    *("findings", "gateway"),
+    *("findings", "gateway", "gateways"),
     *("health", "link", "list", "new", "refusals", "revoke", "runs", "secrets", "serve", "test", "token"),
 ]
 OF_AUDIT = ["export", "key", "list", "verify"]

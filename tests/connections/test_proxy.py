@@ -25,7 +25,7 @@ from postern.azure_clients import own_credential, secret_client
 from postern.connections import ConnectionFault, Connections
 from postern.connections.auth.entra import EntraSignIn
 from postern.connections.calls.calls import Calls
-from postern.connections.entry_trial import connected
+from postern.connections.direct_trial import connected
 from postern.http_client import USER_AGENT, ConnectError
 from postern.identity import tenant
 from postern.passwordless import entra_sign_in

@@ -49,7 +49,7 @@ async def read(data: bytes, size: int = 1 << 20) -> list[dict[str, Any]]:
 @settings(max_examples=example_count(30))
 async def test_states_come_back_as_they_were_sent(nodes: list[str], name: str, draining: bool, size: int):
     server = ServerState(name, tuple(nodes), "0.2.0", draining)
-    agent = AgentState(name, "0.2.0", draining)
+    agent = AgentState(name, "0.2.0", draining, tuple(nodes), "an error")
     found = await read(line(server) + line(agent), size)
     assert (server_state(found[0]), agent_state(found[1])) == (server, agent)
 
@@ -57,6 +57,13 @@ async def test_states_come_back_as_they_were_sent(nodes: list[str], name: str, d
 async def test_fields_of_later_versions_are_passed_over():
     (found,) = await read(b'{"agent": "madrid-1", "version": "9", "colour": [1]}\n')
     assert agent_state(found) == AgentState("madrid-1", "9")
+
+
+async def test_an_error_of_an_agent_is_shown_without_control_characters():
+    (found,) = await read(b'{"agent": "a", "version": "1", "error": "\\u001b[2J' + b"x" * 600 + b'"}\n')
+    assert agent_state(found).error.isprintable()
+    (found,) = await read(b'{"agent": "a", "version": "1", "error": 7}\n')
+    assert agent_state(found).error == ""
 
 
 BAD = [

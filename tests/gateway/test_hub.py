@@ -12,9 +12,10 @@ from postern.access import Caller
 from postern.gateway.hello import AgentState, ServerState, line, objects, server_state
 from postern.gateway.hub import MOST_AGENTS, Hub
 from postern.gateway.link_io import PING_EVERY, LinkIO, Serve
-from postern.gateway.reasons import REASON_HEADER, Reason
-from postern.gateway.refused import TunnelRefused
+from postern.gateway.reasons import REASON_HEADER
+from postern.gateway.refused import SCHEME
 from postern.gateway.streams import LinkStream
+from postern.tunnels import Reason, TunnelRefused
 from tests.gateway.ends import Time, Wire, echo, settle, wires
 
 pytestmark = pytest.mark.anyio
@@ -166,10 +167,12 @@ async def test_a_refusal_by_the_list_is_final():
         with pytest.raises(TunnelRefused) as raised:
             await here.open()
         error = raised.value
-        assert (error.reason, error.gateway, error.final) == (Reason.TARGET_NOT_ALLOWED, "madrid", True)
-        assert '[[allow]] address = "erp.corp:443"' in error.text
-        assert error.agent in error.text
+        assert (error.reason, error.gateway, error.text) == (Reason.TARGET_NOT_ALLOWED, "madrid", "")
+        assert (error.agent in ("madrid-1", "madrid-2"), error.host, error.port) == (True, "erp.corp", 443)
         assert sum(len(agent.requests) for agent in agents) == 1
+        with pytest.raises(TunnelRefused) as raised:
+            await here.open(ends_tls=True)
+        assert raised.value.text == SCHEME
 
 
 async def test_a_target_that_one_agent_does_not_reach_is_tried_at_the_others_once_each():
@@ -316,7 +319,7 @@ async def test_a_renewed_link_takes_over_and_the_old_one_keeps_its_tunnels():
         old = await here.agent("madrid-1")
         before = await here.open()
         new = await here.agent("madrid-1")
-        assert before.ended
+        assert not before.ended
         await before.send(b"still")
         assert await before.receive() == b"still"
         for _ in range(3):

@@ -54,6 +54,7 @@ SERVES = {
         "sqlalchemy",
     ),
     "python_multipart",  # Starlette's own import, where it is installed: 2 ms
+    *("h2", "hpack", "hyperframe"),  # httpcore2's own import, where they are installed: the extra `gateway`
     *("starlette", "tenacity", "truststore", "typing_extensions", "typing_inspection", "uvicorn", "watchfiles"),
 }
 """What a server needs to serve its triggers."""
@@ -80,6 +81,8 @@ def test_a_server_loads_nothing_at_its_start_but_what_its_triggers_need(tmp_path
     assert packages(loaded) - SERVES - PRINTS == set()
     assert {"sqlalchemy", "starlette", "uvicorn"} <= packages(loaded)
     assert not {"postern.local_tenant", "postern.assembly.console", "postern.console.routes"} & loaded
+    of_gateways = {"postern.assembly.gateways", "postern.gateway.hub", "postern.server.link_protocol", "websockets"}
+    assert not of_gateways & loaded
 
 
 def test_a_command_that_reads_the_catalog_loads_no_server(tmp_path: Path):

@@ -124,12 +124,13 @@ async def test_the_end_of_either_side_is_seen_by_the_other():
                 await link.recv()
 
 
-async def test_a_refusal_is_an_ordinary_response():
+async def test_a_refusal_is_an_ordinary_response_and_no_fault(caplog: pytest.LogCaptureFixture):
     async with taking_links() as running:
         links_of(running).refuses = True
         status, headers, body = await running.ask(HANDSHAKE)
         assert (status, body) == (401, {"code": "unauthenticated"})
         assert (headers["www-authenticate"], headers["connection"]) == ("bearer", "close")
+    assert caplog.records == []
 
 
 async def test_a_proxy_that_is_trusted_reports_the_scheme_and_the_client():
@@ -323,7 +324,7 @@ async def test_the_stop_waits_for_requests_and_not_for_links():
     port = listener.getsockname()[1]
     config.load()
     async with anyio.create_task_group() as group:
-        group.start_soon(server.serve, [listener])
+        group.start_soon(server._serve, [listener])
         await eventually(lambda: server.started)
         server.lifespan.state["links"] = True
         running = Running(server.server_state, app, port)

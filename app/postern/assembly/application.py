@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -17,6 +17,7 @@ from postern.assembly.durable import DurablePart, durable_part
 from postern.assembly.failures import failures_part
 from postern.assembly.findings import findings_part
 from postern.assembly.foundation import Foundation, foundation
+from postern.assembly.gateway_pages import gateway_pages_part
 from postern.assembly.grants import grants_part
 from postern.assembly.identity import authority
 from postern.assembly.limits import limit_checks
@@ -48,8 +49,6 @@ from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.reach import check_reach
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from postern.assembly.gateways import GatewaysPart
 
 
@@ -86,13 +85,14 @@ def create_app(
     failures = failures_part(base, runs, durable)
     findings = findings_part(base, durable, observed.observer)
     refusals = refusals_part(base, observed.observer.rejected)
-    urls, review, large = signed_urls_part(base, make_secret), review_part(base), LargeBodies()
-    api = api_part(base, runs, durable, refusals, grants, revocation, local_tokens, large, (*urls.pages, *review.pages))
-    watching = (audited, findings, observed, revocation, senders, urls)
+    gateways = _gateways(base, runs, refusals)
+    urls, review, seen = signed_urls_part(base, make_secret), review_part(base), gateway_pages_part(base)
+    large, pages = LargeBodies(), (*urls.pages, *review.pages, *seen.pages)
+    api = api_part(base, runs, durable, refusals, grants, revocation, local_tokens, large, pages)
+    watching = (audited, findings, observed, revocation, senders, urls, seen)
     checked = (telemetry, *base.parts, *watching, grants, runs, durable, schedules, failures, refusals, api)
     readiness = readiness_of(checked)
-    beside = Beside(runs, refusals, api, grants, revocation, urls, review, readiness)
-    gateways = _gateways(base, runs, refusals)
+    beside = Beside(runs, refusals, api, grants, revocation, urls, review, seen, readiness)
     parts = (*checked, *gateways, _console(base, beside, Local(local_address, local_tokens, local_caller)))
     drains = runs.runner.end_events, durable.drain, *(part.hub.drain for part in gateways)
     operations = operations_part(parts, readiness, process, runs.requests.settle, drains, telemetry.export)
@@ -103,17 +103,10 @@ def create_app(
         later=api.results.of_trigger,
     )
     own_host, other_networks = own_host_of(settings, for_author), network_check(settings.allowed_networks)
-    traced = telemetry.around(pipeline)
     if role is Role.WORKER:
-        return Application(
-            (*(part if part in gateways else without_routes(part) for part in parts), operations),
-            pipeline,
-            base.catalog.catalog,
-            own_host,
-            other_networks,
-            no_trigger,
-        )
-    return Application((*parts, operations), pipeline, base.catalog.catalog, own_host, other_networks, traced)
+        parts = tuple(part if part in gateways else without_routes(part) for part in parts)
+    on_triggers = no_trigger if role is Role.WORKER else telemetry.around(pipeline)
+    return Application((*parts, operations), pipeline, base.catalog.catalog, own_host, other_networks, on_triggers)
 
 
 def _console(base: Foundation, beside: Beside, local: Local) -> Part:
@@ -127,21 +120,12 @@ def _console(base: Foundation, beside: Beside, local: Local) -> Part:
 
 def _gateways(base: Foundation, runs: RunsPart, refusals: RefusalsPart) -> tuple["GatewaysPart", ...]:
     """The links of agents, which workers take too: their runs need tunnels. None without a gateway in the settings."""
-    agents = agents_of(base.settings)
-    if not agents:
+    gateways = base.settings.gateways
+    if not gateways:
         return ()
-    from postern.assembly.gateways import gateways_part
+    from postern.assembly.gateways import gateways_part  # HTTP/2, for a server with gateways only
 
-    return (gateways_part(base, runs, refusals, agents),)
-
-
-def agents_of(settings: Settings) -> dict[str, frozenset[str]]:
-    """The object ids of each gateway's agents."""
-    entries: Mapping[str, Any] = getattr(settings, "gateways", {})
-    return {
-        name: frozenset(settings.people.get(agent, agent).lower() for agent in entry.agents)
-        for name, entry in entries.items()
-    }
+    return (gateways_part(base, runs, refusals, gateways),)
 
 
 def _gate(base: Foundation, senders: SendersPart, urls: SignedUrlsPart, observed: ObservedPart) -> Gate:

@@ -8,6 +8,7 @@ from postern.api.docs import TokenCommand
 from postern.api.health import Readiness
 from postern.assembly.api import ApiPart
 from postern.assembly.foundation import Foundation
+from postern.assembly.gateway_pages import GatewayPagesPart
 from postern.assembly.grants import GrantsPart
 from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
@@ -29,6 +30,7 @@ class Beside:
     revocation: RevocationPart
     signed_urls: SignedUrlsPart
     review: ReviewPart
+    gateways: GatewayPagesPart
     readiness: Readiness
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.requests import Request
 from starlette.routing import Route
@@ -19,27 +20,31 @@ from postern.errors import Problem, problem
 from postern.gateway.endpoint import PATH, Endpoint
 from postern.gateway.hub import Hub
 from postern.gateway.policy import ORIGIN, policy_of
+from postern.gateway.state import GatewayStates
+from postern.gateway.states import states_of
 from postern.identity.expiry import expires_at
 from postern.ids import new_id
 from postern.server.link_socket import LINK
+from postern.settings.gateways import Gateway
 from postern.triggers.reply import Answer, problem_reply
 from postern.version import own_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaysPart(Part):
-    """`hub` opens tunnels. Its `drain` is called when the server begins to stop."""
+    """`hub` opens tunnels. Its `drain` is called when the server begins to stop. `states` is for operators."""
 
     hub: Hub
+    states: GatewayStates
 
 
 def gateways_part(
-    base: Foundation, runs: RunsPart, refusals: RefusalsPart, agents: Mapping[str, frozenset[str]]
+    base: Foundation, runs: RunsPart, refusals: RefusalsPart, gateways: Mapping[str, Gateway]
 ) -> GatewaysPart:
-    """`agents` has the object ids of each gateway's agents. The links of an agent end with its access."""
+    """The links of an agent end with its access. Connections open their tunnels here."""
     settings = base.settings
     hub = Hub(
-        agents,
+        gateways,
         node=base.journal.node,
         nodes=lambda: [process.id for process in runs.processes.known],
         version=own_version(),
@@ -48,12 +53,12 @@ def gateways_part(
     policies = {
         name: policy_of(
             name,
-            object_ids,
+            gateway.object_ids(settings.people),
             tenants=own_tenants(settings),
             audiences=settings.audience,
             client_id=settings.client_id or "",
         )
-        for name, object_ids in agents.items()
+        for name, gateway in gateways.items()
     }
     endpoint = Endpoint(
         hub,
@@ -63,13 +68,15 @@ def gateways_part(
         expires_at=expires_at,
         socket=lambda scope: scope.get(LINK),
     )
+    base.connections.connections.open_tunnel = hub.open
     base.revocations.on_revoked(hub.end)
     rejections = Rejections(refusals.take, base.log, authority(settings))
     return GatewaysPart(
         hub=hub,
+        states=partial(states_of, hub),
         routes=(Route(PATH, LinkRoute(endpoint, rejections), methods=["GET"]),),
         tasks=(hub.run,),
-        metrics=(gateway_metrics(lambda: {name: _figures(hub, name) for name in agents}),),
+        metrics=(gateway_metrics(lambda: {name: _figures(hub, name) for name in gateways}),),
         state={"links": True},
     )
 

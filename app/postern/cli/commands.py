@@ -98,6 +98,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "gateway",
         "The agent of a gateway, beside private systems: run, check, install.",
     ),
+    "gateways": (
+        "gateways",
+        "List the gateways to private networks with their agents, for operators. Exit code 1 if one has no agent.",
+    ),
     "link": (
         "link",
         (

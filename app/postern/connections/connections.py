@@ -257,11 +257,10 @@ class Connections:
             return pool(bundle, most=most, kept=MOST_KEPT, proxy=self._settings.way_out)
         from postern.tunnel_pool import TunnelPool
 
-        return TunnelPool(route.gateway, self._open_tunnel, bundle, ends_tls=route.ends_tls, most=most, kept=MOST_KEPT)
+        return TunnelPool(route.gateway, self.tunnel, bundle, ends_tls=route.ends_tls, most=most, kept=MOST_KEPT)
 
-    async def _open_tunnel(
-        self, gateway: str, host: str, port: int, *, entry: str, ends_tls: bool, wait: float
-    ) -> Tunnel:
+    async def tunnel(self, gateway: str, host: str, port: int, *, entry: str, ends_tls: bool, wait: float) -> Tunnel:
+        """A tunnel by a gateway of this server. Raises TunnelRefused."""
         if self.open_tunnel is None:
             text = "gateways are connected to the server only, and this process is not one"
             raise TunnelRefused(Reason.NO_AGENT, gateway, "", host, port, text)

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import anyio
-from anyio.abc import ByteStream
 
 from postern.access import Caller
 from postern.gateway.hello import HELLO, AgentState, ServerState, agent_state, line, objects
 from postern.gateway.link import STREAMS, LinkError
 from postern.gateway.link_io import LinkIO
 from postern.gateway.streams import LinkStream
+from postern.tunnels import Tunnel
 
 HELLO_SECONDS = 9.0
 """How long an agent may take to say its name, or to take a line of ours."""
@@ -23,8 +23,8 @@ CALLS_EVERY = 5.0
 """Seconds between two looks whether they have ended."""
 
 
-class Tunnel(ByteStream):
-    """Bytes to a target and back, over an agent. Errors are those of anyio."""
+class LinkTunnel(Tunnel):
+    """Bytes to a target and back, over an agent."""
 
     def __init__(self, stream: LinkStream, link: "AgentLink") -> None:
         self.gateway = link.gateway
@@ -77,7 +77,7 @@ class AgentLink:
         """What the agent said of itself; None before its first line."""
         self.superseded = False
         """Whether the same agent has a newer link."""
-        self.tunnels: set[Tunnel] = set()
+        self.tunnels: set[LinkTunnel] = set()
         self.last_used = 0
         self.since = now()
         self._now = now
@@ -91,14 +91,19 @@ class AgentLink:
 
     @property
     def going(self) -> bool:
-        """Whether nothing more is opened on it: it has ended, its agent drains, or its token has expired."""
+        """Whether its tunnels must end: it has ended, its agent drains, or its token has expired."""
         draining = self.state is not None and self.state.draining
-        return self.io.ended is not None or draining or self.superseded or self._now() >= self.expires_at
+        return self.io.ended is not None or draining or self._now() >= self.expires_at
 
     @property
     def usable(self) -> bool:
         """Whether a tunnel may be opened on it now."""
-        return self.state is not None and not self.going and self.io.answering and self.io.streams < STREAMS
+        return (
+            self.state is not None
+            and not (self.going or self.superseded)
+            and self.io.answering
+            and self.io.streams < STREAMS
+        )
 
     async def run(self, server: ServerState) -> str:
         """Runs until the link ends, and returns why."""
@@ -119,7 +124,7 @@ class AgentLink:
             return
         self.io.stop("the agent ended the hello")
 
-    def closed(self, tunnel: Tunnel) -> None:
+    def closed(self, tunnel: LinkTunnel) -> None:
         """A tunnel was closed at this end."""
         self.tunnels.discard(tunnel)
 

@@ -9,6 +9,7 @@ import anyio
 from anyio.abc import ByteReceiveStream
 
 from postern.gateway.link import LinkError
+from postern.plain_text import plain
 
 HELLO = ((":method", "POST"), (":scheme", "https"), (":authority", "postern"), (":path", "/hello"))
 """The head of stream 1, which the server opens."""
@@ -17,6 +18,7 @@ LINE_BYTES = 64 * 1024
 """Names of some thousand server processes."""
 
 NAME_CHARACTERS = 200
+ERROR_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,14 @@ class ServerState:
 
 @dataclass(frozen=True, slots=True)
 class AgentState:
-    """`agent`: the name of the machine or process, for people. A draining one takes no new tunnels."""
+    """`agent`: the name of the machine or process, for people. A draining one takes no new tunnels. `nodes`: the server
+    processes that it reaches. `error`: its last failure, "" for none."""
 
     agent: str
     version: str
     draining: bool = False
+    nodes: tuple[str, ...] = ()
+    error: str = ""
 
 
 def line(state: ServerState | AgentState) -> bytes:
@@ -45,17 +50,19 @@ def line(state: ServerState | AgentState) -> bytes:
 
 def server_state(fields: Mapping[str, Any]) -> ServerState:
     """Unknown fields are those of later versions. Raises LinkError."""
-    nodes = fields.get("nodes", [])
-    if not isinstance(nodes, list):
-        raise LinkError("the peer's hello has no list of nodes")
-    return ServerState(
-        _text(fields, "node"), tuple(_name(node) for node in nodes), _text(fields, "version"), _draining(fields)
-    )
+    return ServerState(_text(fields, "node"), _nodes(fields), _text(fields, "version"), _draining(fields))
 
 
 def agent_state(fields: Mapping[str, Any]) -> AgentState:
     """Unknown fields are those of later versions. Raises LinkError."""
-    return AgentState(_text(fields, "agent"), _text(fields, "version"), _draining(fields))
+    error = fields.get("error", "")
+    return AgentState(
+        _text(fields, "agent"),
+        _text(fields, "version"),
+        _draining(fields),
+        _nodes(fields),
+        plain(error[:ERROR_CHARACTERS]) if isinstance(error, str) else "",
+    )
 
 
 async def objects(stream: ByteReceiveStream) -> AsyncIterator[dict[str, Any]]:
@@ -85,6 +92,13 @@ def _object(text: bytes) -> dict[str, Any]:
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
     return _name(fields.get(name))
+
+
+def _nodes(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    nodes = fields.get("nodes", [])
+    if not isinstance(nodes, list):
+        raise LinkError("the peer's hello has no list of nodes")
+    return tuple(_name(node) for node in nodes)
 
 
 def _name(value: object) -> str:

@@ -9,13 +9,14 @@ import anyio
 import structlog
 
 from postern.access import Caller
-from postern.gateway.agent_link import AgentLink, Tunnel
+from postern.gateway.agent_link import AgentLink, LinkTunnel
 from postern.gateway.hello import ServerState
 from postern.gateway.link import LinkError, LinkFull
 from postern.gateway.link_io import LinkIO
-from postern.gateway.reasons import ENTRY_HEADER, REASON_HEADER, TLS_HEADER, Reason
-from postern.gateway.refused import TunnelRefused, no_agent, reason_of, refused
+from postern.gateway.reasons import ENTRY_HEADER, REASON_HEADER, TLS_HEADER
+from postern.gateway.refused import FINAL, more_of, no_agent, reason_of
 from postern.gateway.streams import LinkStream
+from postern.tunnels import Reason, Tunnel, TunnelRefused
 
 MOST_AGENTS = 16
 """Agents of one gateway."""
@@ -40,11 +41,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Figures:
-    """What metrics show of one gateway: tunnels by their outcome, and bytes of links that have ended."""
+    """What metrics show of one gateway: tunnels by their outcome, and bytes of links that have ended. `error` is the
+    last failure of a tunnel."""
 
     outcomes: dict[str, int] = field(default_factory=dict)
     received: int = 0
     sent: int = 0
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,10 @@ class _Target:
         yield ENTRY_HEADER, self.entry
         if self.ends_tls:
             yield TLS_HEADER, "gateway"
+
+    def refused(self, reason: Reason, link: AgentLink) -> TunnelRefused:
+        more = more_of(reason, ends_tls=self.ends_tls)
+        return TunnelRefused(reason, link.gateway, link.agent, self.host, self.port, more)
 
 
 class Hub:
@@ -154,8 +161,17 @@ class Hub:
                         group.start_soon(link.say, told)
 
     def connected(self, gateway: str) -> list[AgentLink]:
-        """The agents' links that take tunnels, or did until now; not those that are going."""
-        return [link for link in self.links[gateway] if link.state is not None and not link.going]
+        """The newest link of each agent that takes tunnels, answers pings or not."""
+        return [link for link in self.links[gateway] if link.state is not None and not (link.going or link.superseded)]
+
+    def tunnels_of(self, link: AgentLink) -> int:
+        """Open tunnels of an agent, over all its links."""
+        return sum(len(each.tunnels) for each in self.links[link.gateway] if _same_agent(each, link))
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The live server processes, this one included."""
+        return self._server_state().nodes
 
     # tunnels
 
@@ -167,6 +183,7 @@ class Hub:
             tunnel = await self._open(gateway, target, self._clock() + wait)
         except TunnelRefused as error:
             self._count(gateway, error.reason)
+            self.figures[gateway].error = str(error)
             raise
         self._count(gateway, "opened")
         return tunnel
@@ -182,7 +199,7 @@ class Hub:
                 try:
                     return await self._connect(link, target, until, alone=self._choose(gateway, tried) is None)
                 except TunnelRefused as error:
-                    if error.final:
+                    if error.reason in FINAL:
                         raise
                     failed = error if link.io.ended is None else failed
             elif failed is not None:
@@ -198,12 +215,12 @@ class Hub:
         """`alone`: no other agent can be tried, so this one has all the time."""
         self._used += 1
         link.last_used = self._used
-        lost = refused(Reason.AGENT_LOST, link.gateway, link.agent, target.host, target.port)
+        lost = target.refused(Reason.AGENT_LOST, link)
         try:
             stream = link.io.open(target.head)
         except (LinkError, LinkFull):
             raise lost from None
-        tunnel = Tunnel(stream, link)
+        tunnel = LinkTunnel(stream, link)
         patience = max(0.0, until - self._clock())
         opened = False
         try:
@@ -216,15 +233,14 @@ class Hub:
             if not opened:
                 await tunnel.aclose()
         if not opened:
-            raise refused(Reason.TARGET_TIMEOUT, link.gateway, link.agent, target.host, target.port)
+            raise target.refused(Reason.TARGET_TIMEOUT, link)
         return tunnel
 
     @staticmethod
     async def _answered(stream: LinkStream, link: AgentLink, target: _Target) -> None:
         reply = await stream.reply()
         if (status := reply.get(":status", "")) != "200":
-            reason = reason_of(status, reply.get(REASON_HEADER))
-            raise refused(reason, link.gateway, link.agent, target.host, target.port, ends_tls=target.ends_tls)
+            raise target.refused(reason_of(status, reply.get(REASON_HEADER)), link)
 
     async def _change(self, until: float) -> bool:
         """Waits until a link changes, or a moment, since a ping may be answered. Returns False when it is too late."""
@@ -248,7 +264,7 @@ class Hub:
 
     def _link_changed(self, link: AgentLink) -> None:
         self._supersede(link)
-        if len({(each.caller.object_id, each.agent) for each in self.connected(link.gateway)}) > MOST_AGENTS:
+        if len(self.connected(link.gateway)) > MOST_AGENTS:
             link.io.stop(f"gateway {link.gateway} has {MOST_AGENTS} agents already")
         if link.going:
             self._tell_going(link.gateway)

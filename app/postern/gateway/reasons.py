@@ -1,27 +1,17 @@
-"""Why a tunnel was refused, as the header `postern-reason` says it."""
+"""The header fields of tunnels, and what agents answer for each reason."""
 
-from enum import StrEnum
+from postern.tunnels import Reason
+
+__all__ = ["ENTRY_HEADER", "REASON_HEADER", "STATUS", "TLS_HEADER", "Reason"]
 
 REASON_HEADER = "postern-reason"
+"""Why a tunnel was refused: a `Reason`."""
+
 ENTRY_HEADER = "postern-entry"
 """The entry of `postern.toml` that a tunnel is for."""
 
 TLS_HEADER = "postern-tls"
 """`gateway` where TLS ends at the agent; left out for a tunnel."""
-
-
-class Reason(StrEnum):
-    """A stable word for each failure of a tunnel."""
-
-    NO_AGENT = "no-agent"
-    TARGET_NOT_ALLOWED = "target-not-allowed"
-    REQUEST_NOT_ALLOWED = "request-not-allowed"
-    ADDRESS_DENIED = "address-denied"
-    NAME_NOT_FOUND = "name-not-found"
-    TARGET_REFUSED = "target-refused"
-    TARGET_TIMEOUT = "target-timeout"
-    AGENT_LOST = "agent-lost"
-
 
 STATUS = {
     Reason.TARGET_NOT_ALLOWED: 403,

@@ -1,46 +1,29 @@
-"""Why there is no tunnel, for the author and the operator."""
+"""Why there is no tunnel, from what an agent answered, or because there is none. Pure."""
 
-from postern.gateway.reasons import Reason
+from postern.tunnels import Reason, TunnelRefused
 
 FINAL = frozenset({Reason.TARGET_NOT_ALLOWED, Reason.REQUEST_NOT_ALLOWED, Reason.ADDRESS_DENIED})
-"""Decisions of an agent. The same request fails again, so no retry helps."""
+"""Decisions of an agent: no other one is tried."""
+
+OF_AGENTS = frozenset(Reason) - {Reason.NO_AGENT, Reason.AGENT_LOST}
+"""What an agent can say of a target."""
 
 _OF_STATUS = {"403": Reason.TARGET_NOT_ALLOWED, "502": Reason.TARGET_REFUSED, "504": Reason.TARGET_TIMEOUT}
 """For an agent of a later version, whose reason is not known here."""
 
-
-class TunnelRefused(Exception):
-    """There is no tunnel, and nothing was sent to the target. `text` says why and how to fix it. `agent` is "" if no
-    agent was reached."""
-
-    def __init__(self, reason: Reason, gateway: str, agent: str, host: str, port: int, text: str) -> None:
-        super().__init__(text)
-        self.reason = reason
-        self.gateway = gateway
-        self.agent = agent
-        self.host = host
-        self.port = port
-        self.text = text
-
-    @property
-    def final(self) -> bool:
-        """Whether the same request would be refused again."""
-        return self.reason in FINAL
+SCHEME = 'the row needs scheme = "http" or scheme = "https", because the entry has tls = "gateway"'
 
 
 def reason_of(status: str, said: str | None) -> Reason:
     """The reason of an agent's answer that is not 200."""
-    if said in _TEXTS:
+    if said in OF_AGENTS:
         return Reason(said)
     return _OF_STATUS.get(status, Reason.AGENT_LOST)
 
 
-def refused(reason: Reason, gateway: str, agent: str, host: str, port: int, *, ends_tls: bool = False) -> TunnelRefused:
-    """The error for a reason that an agent gave, or for an agent that was lost."""
-    text = _TEXTS[reason].format(
-        gateway=gateway, agent=agent, host=host, port=port, row=_row(host, port, ends_tls=ends_tls)
-    )
-    return TunnelRefused(reason, gateway, agent, host, port, text)
+def more_of(reason: Reason, *, ends_tls: bool) -> str:
+    """What the operator must know beside the reason; "" for nothing."""
+    return SCHEME if reason is Reason.TARGET_NOT_ALLOWED and ends_tls else ""
 
 
 def no_agent(gateway: str, host: str, port: int, *, connected: int, last: str) -> TunnelRefused:
@@ -51,39 +34,3 @@ def no_agent(gateway: str, host: str, port: int, *, connected: int, last: str) -
     else:
         text = f"no agent of gateway {gateway} is connected; {last or 'none was since this server process started'}"
     return TunnelRefused(Reason.NO_AGENT, gateway, "", host, port, text)
-
-
-def _row(host: str, port: int, *, ends_tls: bool) -> str:
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    scheme = ', scheme = "http" or "https"' if ends_tls else ""
-    return f'[[allow]] address = "{address}"{scheme}'
-
-
-_TEXTS = {
-    Reason.TARGET_NOT_ALLOWED: (
-        "agent {agent} of gateway {gateway} does not allow {host}:{port}: add to the gateway.toml of each agent  {row}"
-    ),
-    Reason.REQUEST_NOT_ALLOWED: (
-        "agent {agent} of gateway {gateway} does not allow this method or path at {host}:{port}: add it to methods or "
-        "paths of the row of this address in the gateway.toml of each agent"
-    ),
-    Reason.ADDRESS_DENIED: (
-        "agent {agent} of gateway {gateway} found an address of {host} that no agent connects to (link-local, "
-        "metadata, loopback or multicast): correct the name in the DNS that the agent uses"
-    ),
-    Reason.NAME_NOT_FOUND: (
-        "agent {agent} of gateway {gateway} found no address of {host}: check the name and the DNS that the agent uses"
-    ),
-    Reason.TARGET_REFUSED: (
-        "agent {agent} of gateway {gateway} could not connect to {host}:{port}: check that the target runs and that "
-        "its firewall lets the agent in"
-    ),
-    Reason.TARGET_TIMEOUT: (
-        "agent {agent} of gateway {gateway} got no connection to {host}:{port} in time: check the route and the "
-        "firewall between them"
-    ),
-    Reason.AGENT_LOST: (
-        "agent {agent} of gateway {gateway} was lost while it connected to {host}:{port}: nothing was sent to the "
-        "target"
-    ),
-}

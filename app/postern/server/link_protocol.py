@@ -6,8 +6,6 @@ ordinary response, before the upgrade. The application finds a `LinkSocket` in t
 
 import asyncio
 import logging
-from collections.abc import Callable
-from functools import partial
 from typing import Any, cast
 
 import anyio
@@ -44,7 +42,7 @@ class LinkProtocol(WebSocketsSansIOProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.logger = self.conn.logger = quiet
         self.conn.debug = False
-        self.app = partial(_as_request, self.app)
+        self.application, self.app = self.app, self._as_request
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection over."""
@@ -62,13 +60,14 @@ class LinkProtocol(WebSocketsSansIOProtocol):
     def drain(self, patience: float) -> None:
         """Runs may still need it."""
 
-
-async def _as_request(app: Callable[[Any, Any, Any], Any], scope: Any, receive: Receive, send: Send) -> None:
-    """Show the application a request of which nothing but the head has come."""
-    socket = LinkSocket(receive, send, tuple(scope["subprotocols"]))
-    request = {key: value for key, value in scope.items() if key not in ("subprotocols", "extensions")}
-    request |= {"type": "http", "method": "GET", "scheme": SCHEMES[scope["scheme"]], LINK: socket}
-    await app(request, _no_body(), socket.respond)
+    async def _as_request(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Show the application a request of which nothing but the head has come."""
+        socket = LinkSocket(receive, send, tuple(scope["subprotocols"]))
+        request = {key: value for key, value in scope.items() if key not in ("subprotocols", "extensions")}
+        request |= {"type": "http", "method": "GET", "scheme": SCHEMES[scope["scheme"]], LINK: socket}
+        await self.application(request, _no_body(), socket.respond)
+        if self.initial_response is not None:
+            self.handshake_complete = True  # else uvicorn takes a rejection for a fault of the application
 
 
 def _no_body() -> Receive:

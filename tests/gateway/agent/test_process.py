@@ -16,7 +16,7 @@ from anyio.abc import ByteStream
 
 from postern.gateway.hub import Hub
 from postern.gateway.reasons import Reason
-from postern.gateway.refused import TunnelRefused
+from postern.tunnels import TunnelRefused
 from postern.http_client import http_client
 from tests.gateway.agent.nodes import Cluster, cluster
 from tests.gateway.agent.targets import target
