@@ -117,6 +117,12 @@ class TunnelPool(AsyncBaseTransport):
             raise self._not_passed_on(response.headers[REASON], agent, url.host, port)
         return response
 
+    async def close_ended(self) -> None:
+        """Close the tunnels that wait for a request and have ended, or whose agent is going: it waits for them."""
+        for connection in list(self._pool.connections):
+            if connection.is_idle() and connection.has_expired():
+                await connection.aclose()
+
     async def aclose(self) -> None:
         """Close all tunnels."""
         with _as_of_client():

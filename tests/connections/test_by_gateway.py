@@ -115,6 +115,49 @@ async def test_a_tunnel_that_ended_is_not_used_again(tmp_path: Path):
         assert len(there.gateway.tunnels) == 3
 
 
+async def test_tunnels_of_an_agent_that_is_going_are_closed_at_once(tmp_path: Path):
+    """The agent stops when they are closed. Those in use are left alone."""
+    held = asyncio.Event()
+
+    async def answer(received: Received, _: asyncio.StreamWriter) -> bytes:
+        if received.target.endswith("/slow"):
+            await held.wait()
+        return reply()
+
+    async with site(tmp_path, answer) as there:
+        slow = asyncio.ensure_future(there.client().post("slow"))
+        async with asyncio.timeout(5):
+            while not there.system.received:
+                await asyncio.sleep(0.001)
+        await there.client().post("items")
+        used, idle = there.gateway.tunnels
+        used.going = idle.going = True
+        there.connections.tunnels.link_is_going("another")
+        there.connections.tunnels.link_is_going(GATEWAY)
+        async with asyncio.timeout(5):
+            while there.system.open_now != 1:
+                await asyncio.sleep(0.001)
+        held.set()
+        assert (await slow).status_code == 200
+
+
+async def test_a_provider_that_people_connect_at_is_reached_by_the_gateway_of_the_auth(tmp_path: Path):
+    auth = {
+        "type": "oauth2",
+        "flow": "authorization_code",
+        "client_id": "c",
+        "client_secret": {"key_vault": "s"},
+        "authorization_url": f"https://{HOST}/authorize",
+        "token_url": f"https://{HOST}/token",
+        "scopes": ["a"],
+        "gateway": GATEWAY,
+    }
+    async with site(tmp_path, always(200, b"{}"), auth=auth, gateway=None) as there:
+        response = await there.connections.provider_client("connections.erp").post(f"https://{HOST}/token")
+        assert response.status_code == 200
+        assert [each[3] for each in there.gateway.opened] == ["the provider of connections.erp"]
+
+
 async def test_a_certificate_that_is_not_trusted_is_refused_and_the_fix_is_named(tmp_path: Path):
     async with site(tmp_path, always(), ca_bundle=None) as there:
         with pytest.raises(ConnectError) as caught:

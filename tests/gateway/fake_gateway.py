@@ -17,11 +17,11 @@ class SocketTunnel(Tunnel):
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, agent: str) -> None:
         self.agent, self.gateway = agent, GATEWAY
         self._reader, self._writer = reader, writer
-        self._lost = self._closed = False
+        self._lost = self._closed = self.going = False
 
     @property
     def ended(self) -> bool:
-        return self._lost or self._closed or self._reader.at_eof()
+        return self._lost or self._closed or self.going or self._reader.at_eof()
 
     def lose(self) -> None:
         """The agent is gone."""

@@ -1,9 +1,11 @@
 """`[gateways.NAME]`, and the keys of entries that use one."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from postern.settings import Gateway, SettingsFault, gateways, load_settings
 from postern.settings.descriptions import described, entries
@@ -13,15 +15,20 @@ from tests.table import table
 
 LISA = "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"
 AGENT = "AAAAAAAA-0000-4000-8000-000000000001"
-PEM = "-----BEGIN CERTIFICATE-----\n"
 HEAD = f'[people]\nmadrid-1 = "{LISA}"\n[gateways.madrid]\nagents = ["madrid-1", "{AGENT}"]\n'
 ERP = HEAD + '[connections.erp]\nauth = { type = "none" }\n'
 BY = 'gateway = "madrid"\n'
 
 
+@cache
+def _authority() -> bytes:
+    return trustme.CA().cert_pem.bytes()
+
+
 def load(folder: Path, text: str) -> Any:
     (folder / "postern.toml").write_text(text, "utf-8")
-    (folder / "madrid-ca.pem").write_text(PEM)
+    (folder / "madrid-ca.pem").write_bytes(_authority())
+    (folder / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     return load_settings({}, folder=folder)
 
 
@@ -68,6 +75,22 @@ def test_an_address_may_be_http_behind_an_agent_that_ends_tls_and_check_warns(tm
         (ERP + 'base_url = "http://erp.corp"', "connections.erp.base_url", ["is not https"]),
         (ERP + 'ca_bundle = "none.pem"\nbase_url = "https://x"', "connections.erp.ca_bundle", ["cannot be read"]),
         (ERP + 'ca_bundle = "postern.toml"\nbase_url = "https://x"', "connections.erp.ca_bundle", ["no certificate"]),
+        (ERP + 'ca_bundle = "broken.pem"\nbase_url = "https://x"', "connections.erp.ca_bundle", ["cannot be read"]),
+        (
+            HEAD + '[connections.a]\nbase_url = "https://x"\n'
+            'auth = { type = "oauth2", token_url = "http://127.0.0.1/token", client_id = "c", '
+            'client_secret = { key_vault = "s" }, gateway = "madrid" }',
+            "connections.a.auth",
+            ["plain http", "leave gateway out"],
+        ),
+        (
+            HEAD + '[connections.a]\nbase_url = "https://x"\n'
+            'auth = { type = "oauth2", flow = "authorization_code", authorization_url = "https://x/a", '
+            'token_url = "http://127.0.0.1/token", client_id = "c", client_secret = { key_vault = "s" }, '
+            'gateway = "madrid" }',
+            "connections.a.auth",
+            ["plain http", "leave gateway out"],
+        ),
         (
             ERP + BY + 'tls = "gateway"\nca_bundle = "madrid-ca.pem"\nbase_url = "https://x"',
             "connections.erp",

@@ -13,6 +13,7 @@ from postern.assembly.identity import installation_of
 from postern.assembly.part import Part
 from postern.connections.entry_trial import OfPeople, stages_of
 from postern.connections.own_proof import OwnProof
+from postern.connections.stage import Stage
 from postern.console.assets import load_assets
 from postern.console.cookies import cookies_at
 from postern.console.entra import Entra
@@ -67,6 +68,11 @@ def console_part(base: Foundation, beside: Beside, local: Local) -> Part:
 def _services(base: Foundation, beside: Beside, local: Local, address: str, accounts: Accounts) -> Services:
     """What the pages get."""
     settings, journal, expiry = base.settings, base.journal, base.connections.expiry
+    connections = base.connections.connections
+
+    def stages(entry: str) -> AsyncIterator[Stage]:
+        return stages_of(entry, settings, OfPeople(journal.read, accounts), open_tunnel=connections.tunnels.open)
+
     return Services(
         settings=settings,
         installation=installation_of(settings),
@@ -89,12 +95,7 @@ def _services(base: Foundation, beside: Beside, local: Local, address: str, acco
         provider=beside.grants.provider,
         revoking=beside.revocation.revoking,
         signed_urls=beside.signed_urls.actions,
-        stages=partial(
-            stages_of,
-            settings=settings,
-            of=OfPeople(journal.read, accounts),
-            open_tunnel=base.connections.connections.tunnel,
-        ),
+        stages=stages,
         gateways=beside.gateways.states,
         note=base.note,
         review=beside.review.make,

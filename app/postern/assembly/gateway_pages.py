@@ -1,6 +1,6 @@
 """Gateways: what operators see of them, and the tests of entries that are reached by them."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from postern.api.departure import Page
@@ -10,8 +10,8 @@ from postern.assembly.foundation import Foundation
 from postern.assembly.identity import installation_of
 from postern.assembly.part import Part
 from postern.connections.stage import Stage
-from postern.gateway.state import GatewayState, GatewayStates
-from postern.settings import GrantedAuth, Settings
+from postern.gateway.state import GatewayStates
+from postern.settings import GrantedAuth
 from postern.settings.descriptions import entries
 
 
@@ -23,10 +23,9 @@ class GatewayPagesPart(Part):
     pages: tuple[tuple[str, str, Page], ...]
 
 
-def gateway_pages_part(base: Foundation, states: GatewayStates | None = None) -> GatewayPagesPart:
-    """`states` says what is known of the gateways, None if no agent can connect to this process."""
+def gateway_pages_part(base: Foundation, states: GatewayStates = tuple) -> GatewayPagesPart:
+    """`states` returns the gateways of the settings, with what is known of them."""
     settings, connections = base.settings, base.connections.connections
-    found = states or without_agents(settings)
     operators = Operators(installation_of(settings), base.identity.identification.identify, base.catalog.snapshot)
 
     def known(entry: str) -> bool:
@@ -37,13 +36,7 @@ def gateway_pages_part(base: Foundation, states: GatewayStates | None = None) ->
     def stages(entry: str) -> AsyncIterator[Stage]:
         from postern.connections.entry_trial import stages_of  # with much that a server needs for tests only
 
-        return stages_of(entry, settings, open_tunnel=connections.tunnel)
+        return stages_of(entry, settings, open_tunnel=connections.tunnels.open)
 
-    handlers = GatewayHandlers(operators, found, base.journal.node, known, stages)
-    return GatewayPagesPart(states=found, pages=handlers.pages)
-
-
-def without_agents(settings: Settings) -> Callable[[], tuple[GatewayState, ...]]:
-    """The gateways of a process to which no agent connects."""
-    found = tuple(GatewayState(name) for name in sorted(settings.gateways))
-    return lambda: found
+    handlers = GatewayHandlers(operators, states, base.journal.node, known, stages)
+    return GatewayPagesPart(states=states, pages=handlers.pages)

@@ -68,7 +68,9 @@ def gateways_part(
         expires_at=expires_at,
         socket=lambda scope: scope.get(LINK),
     )
-    base.connections.connections.open_tunnel = hub.open
+    connections = base.connections.connections
+    connections.open_tunnel = hub.open
+    hub.going.append(connections.tunnels.link_is_going)
     base.revocations.on_revoked(hub.end)
     rejections = Rejections(refusals.take, base.log, authority(settings))
     return GatewaysPart(

@@ -23,7 +23,6 @@ from postern.http_client import URL, AsyncBaseTransport, AsyncClient, pool
 from postern.settings import GrantedAuth, NoAuth, OnBehalfOfAuth
 from postern.settings.descriptions import entries
 from postern.settings.types import Table
-from postern.tunnels import OpenTunnel, Reason, Tunnel, TunnelRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +30,10 @@ if TYPE_CHECKING:
     from postern.authoring.context import Context
     from postern.connections.auth.sign_in import SignIn
     from postern.connections.noted_requests import NotedRequests
+    from postern.connections.tunnels import Tunnels
     from postern.connections.vault.secret import Secrets
     from postern.settings import Auth, SecretReference, Settings
+    from postern.tunnels import OpenTunnel
 
 MOST_KEPT = 100
 """Idle connections of all entries together."""
@@ -242,29 +243,26 @@ class Connections:
         self._closing.push_async_callback(made.aclose)
         return made
 
+    @cached_property
+    def tunnels(self) -> "Tunnels":
+        """The tunnels of all entries by gateways."""
+        from postern.connections.tunnels import Tunnels
+
+        made = Tunnels(lambda: self.open_tunnel, self._settings.ca_bundle, self._places.most, MOST_KEPT)
+        self._closing.push_async_callback(made.aclose)
+        return made
+
     def _pool_of(self, route: Route) -> AsyncBaseTransport:
+        if route.gateway is not None:
+            return self.tunnels.of(route)
         if route == DIRECT:
             return self._pool
         made = self._pools.get(route)
         if made is None:
-            made = self._pools[route] = self._made_for(route)
+            most, proxy = self._places.most, self._settings.way_out
+            made = self._pools[route] = pool(route.ca_bundle, most=most, kept=MOST_KEPT, proxy=proxy)
             self._closing.push_async_callback(made.aclose)
         return made
-
-    def _made_for(self, route: Route) -> AsyncBaseTransport:
-        most, bundle = self._places.most, route.ca_bundle or self._settings.ca_bundle
-        if route.gateway is None:
-            return pool(bundle, most=most, kept=MOST_KEPT, proxy=self._settings.way_out)
-        from postern.tunnel_pool import TunnelPool
-
-        return TunnelPool(route.gateway, self.tunnel, bundle, ends_tls=route.ends_tls, most=most, kept=MOST_KEPT)
-
-    async def tunnel(self, gateway: str, host: str, port: int, *, entry: str, ends_tls: bool, wait: float) -> Tunnel:
-        """A tunnel by a gateway of this server. Raises TunnelRefused."""
-        if self.open_tunnel is None:
-            text = "gateways are connected to the server only, and this process is not one"
-            raise TunnelRefused(Reason.NO_AGENT, gateway, "", host, port, text)
-        return await self.open_tunnel(gateway, host, port, entry=entry, ends_tls=ends_tls, wait=wait)
 
 
 def _unknown(name: str, known: list[str]) -> ConnectionFault:

@@ -158,7 +158,7 @@ class EntryTransport(AsyncBaseTransport):
 
 
 def _note(request: Request, sent_by: tuple[str, str] | None) -> None:
-    """Write down by which gateway and agent the request was sent, for who asked for it."""
+    """Write down by which gateway and agent the request was sent, for the record of its run."""
     noted = request.extensions.get(BY)
     if noted is not None and sent_by is not None:
         noted.gateway, noted.agent = sent_by

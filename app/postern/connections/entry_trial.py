@@ -148,7 +148,7 @@ class Way:
 
 
 def _way(connections: Connections, settings: Settings) -> Way:
-    return Way(settings.ca_bundle, settings.way_out, connections.tunnel)
+    return Way(settings.ca_bundle, settings.way_out, connections.tunnels.open)
 
 
 def _opened(settings: Settings, open_tunnel: OpenTunnel | None) -> Connections:

@@ -1,5 +1,5 @@
-"""The records of requests that runs send by a gateway, through `ctx.connection`: who asks why an order was made twice
-sees them on the run. Requests that go directly have none."""
+"""The records of requests that runs send by a gateway, through `ctx.connection`: an operator sees on the run
+what it sent, and by which agent. Requests that go directly have none."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -80,9 +80,9 @@ class LinkStream(ByteStream):
         while not self._buffer:
             if self._closed:
                 raise anyio.ClosedResourceError
-            self._raise_broken()
-            if self._no_more:
+            if self._no_more:  # also if it was broken off afterwards: what was sent has arrived whole
                 raise anyio.EndOfStream
+            self._raise_broken()
             await self._change()
         if len(self._buffer) <= max_bytes:
             data = bytes(self._buffer)

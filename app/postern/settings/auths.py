@@ -139,6 +139,8 @@ class OAuth2Auth(Entry):
     @model_validator(mode="after")
     def _makes_sense(self) -> "OAuth2Auth":
         _has_address(self)
+        if self.gateway is not None and self.address.lower().startswith("http:"):
+            raise fault("has a gateway beside a token_url that is plain http", "Write https://, or leave gateway out")
         if (self.client_secret is None) == (self.private_key is None):
             both = "has both client_secret and private_key" if self.private_key else "needs a client_secret"
             raise fault(both, f"Write client_secret, or private_key for private_key_jwt. {REFERENCE}")

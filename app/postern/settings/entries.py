@@ -141,7 +141,7 @@ class _Outside(Entry):
 
     gateway: types.EntryName | None = None  # before the address, which may then be http
     tls: Literal["server", "gateway"] = "server"
-    ca_bundle: Annotated[Path, AfterValidator(types.certificates)] | None = None
+    ca_bundle: Annotated[Path, AfterValidator(types.authorities)] | None = None
     auth: Auth = NoAuth()
     headers: Headers = Table()
 

@@ -138,6 +138,9 @@ class GrantedAuth(Entry):
     @model_validator(mode="after")
     def _makes_sense(self) -> "GrantedAuth":
         _is_somewhere(self)
+        addresses = [str(getattr(self, name)) for name in (*_URLS[1:], "issuer")]
+        if self.gateway is not None and any(address.lower().startswith("http:") for address in addresses):
+            raise fault("has a gateway beside an address that is plain http", "Write https://, or leave gateway out")
         _proves_itself(self)
         _is_of_entra(self)
         if not self.scopes and self.preset.scoped:

@@ -6,6 +6,7 @@ unless the value could be a secret.
 
 import ipaddress
 import re
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -276,6 +277,16 @@ def certificates(path: Path) -> Path:
     except (OSError, ValueError):
         raise fault("cannot be read", "Set it to an existing file of certificates in PEM") from None
     raise fault("has no certificate in PEM", "Set it to a file that has -----BEGIN CERTIFICATE-----")
+
+
+def authorities(path: Path) -> Path:
+    """The same, and its certificates can be read."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cafile=certificates(path))
+    except ssl.SSLError:
+        raise fault("has a certificate that cannot be read", "Export it again, as PEM with its whole chain") from None
+    return path
 
 
 def vault_name(text: str) -> str:
