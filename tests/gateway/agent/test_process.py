@@ -16,8 +16,8 @@ from anyio.abc import ByteStream
 
 from postern.gateway.hub import Hub
 from postern.gateway.reasons import Reason
-from postern.tunnels import TunnelRefused
 from postern.http_client import http_client
+from postern.tunnels import TunnelRefused
 from tests.gateway.agent.nodes import Cluster, cluster
 from tests.gateway.agent.targets import target
 from tests.gateway.agent.test_agent import ID, all_reached, until
