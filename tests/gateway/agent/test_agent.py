@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import ByteStream
 from structlog.testing import capture_logs
 
 from postern.gateway.agent.agent import Agent
@@ -253,6 +254,52 @@ async def test_a_redirect_is_not_followed():
     async with cluster("one") as at, agent_of(settings(at.url)) as agent:
         at.nodes[0].reject = HTTPStatus.TEMPORARY_REDIRECT
         await until(lambda: "redirects (307)" in agent.health()[1]["last_error"])
+
+
+class Holding:
+    """A proxy on the way. `cut` ends the connections that are open; `held` ones stay open and pass nothing on."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.open: set[ByteStream] = set()
+        self.held: set[ByteStream] = set()
+
+    async def __call__(self, stream: ByteStream) -> None:
+        async with await anyio.connect_tcp("127.0.0.1", self.port) as there, anyio.create_task_group() as group:
+            self.open |= {stream, there}
+
+            async def one(source: ByteStream, sink: ByteStream) -> None:
+                with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+                    async for data in source:
+                        if source in self.held:
+                            await anyio.sleep_forever()
+                        await sink.send(data)
+                group.cancel_scope.cancel()
+
+            group.start_soon(one, there, stream)
+            await one(stream, there)
+
+    async def cut(self) -> None:
+        for each in self.open:
+            await anyio.aclose_forcefully(each)
+
+
+@pytest.mark.parametrize("how", ["cut", "held"])
+async def test_a_proxy_that_cuts_or_holds_a_link_costs_seconds_and_no_restart(
+    how: str, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in (("PING_EVERY", 0.1), ("SILENCE", 0.5)):
+        monkeypatch.setattr(f"postern.gateway.link_io.{name}", value)
+    async with cluster("one") as at:
+        way = Holding(int(at.url.rpartition(":")[2]))
+        async with target(way) as port, agent_of(settings(f"http://127.0.0.1:{port}")):
+            await until(lambda: all_reached(at))
+            if how == "cut":
+                await way.cut()
+            else:
+                way.held |= way.open
+            await until(lambda: at.nodes[0].links == 2)
+            await until(lambda: all_reached(at))
 
 
 def test_the_plan_dials_fast_then_slowly(tmp_path: Path):

@@ -1,14 +1,17 @@
 """The agent's sign-in, at a local tenant that speaks as Entra does."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 
 from postern.gateway.agent.settings import AgentSettings, SignIn
 from postern.gateway.agent.sign_in import AGAIN, SignInFault, Token, Tokens
-from postern.local_tenant import LocalTenant, serve
+from postern.local_tenant import LocalTenant
+from tests.gateway.agent.test_agent import settings as agent_settings
 from tests.process.identity_endpoint import identity_endpoint
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -16,10 +19,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 NIGHTLY = "nightly-report"
 
 
-@pytest.fixture(scope="module")
-def tenant(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with serve(LocalTenant.open(tmp_path_factory.mktemp("tenant"))) as tenant:
-        yield tenant
+@pytest.fixture
+def tenant(local_tenant: LocalTenant) -> LocalTenant:
+    return local_tenant
 
 
 def settings(tenant: LocalTenant, sign_in: SignIn, **more: Any) -> AgentSettings:
@@ -53,8 +55,12 @@ async def test_a_client_secret_of_a_file_gets_a_token_for_the_audience(tenant: L
 
 
 async def test_a_certificate_of_a_file_gets_a_token(tenant: LocalTenant, tmp_path: Path):
-    tenant.renew_certificate("invoice-export", pem=True)
-    (tmp_path / "agent.pem").write_text(tenant.vault.versions("invoice-export-certificate")[-1].value, "utf-8")
+    pfx = base64.b64decode(tenant.vault.versions("invoice-export-certificate")[-1].value)
+    key, certificate, _ = pkcs12.load_key_and_certificates(pfx, None)
+    assert key is not None
+    assert certificate is not None
+    plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "agent.pem").write_bytes(certificate.public_bytes(Encoding.PEM) + plain)
     own = SignIn(client_id=tenant.applications["invoice-export"].client_id, certificate=tmp_path / "agent.pem")
     assert (await Tokens(settings(tenant, own)).get()).value
 
@@ -111,8 +117,8 @@ class Made:
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch, tenant: LocalTenant, tmp_path: Path) -> Made:
-    return Made(monkeypatch, settings(tenant, by_secret(tenant, tmp_path)))
+def made(monkeypatch: pytest.MonkeyPatch) -> Made:
+    return Made(monkeypatch, agent_settings("https://postern.example"))
 
 
 async def test_a_token_that_is_no_longer_fresh_is_replaced_for_new_links(made: Made):

@@ -47,7 +47,7 @@ class Plan:
     urls: Sequence[str]
     rand: Callable[[], float] = random.random
     _ways: dict[str, _Way] = field(default_factory=dict)
-    _missing: frozenset[str] = frozenset()
+    _wanted: tuple[frozenset[str], frozenset[str]] | None = None
     _since: float = 0.0
     _last: float = float("-inf")
     _turn: int = 0
@@ -57,10 +57,10 @@ class Plan:
         """The address to dial and the moment, from `now` on; None if nothing is missing. `live` are the server
         processes that the server named last."""
         fresh = [each for each in links if each.fresh]
-        missing = _missing(links, live)
-        if missing != self._missing:
-            self._missing, self._since, self._warned = missing, now, False
-        unreached = self._unreached(links)
+        missing, unreached = _missing(links, live), self._unreached(links)
+        wanted = missing, frozenset(unreached)
+        if wanted != self._wanted:
+            self._wanted, self._since, self._warned = wanted, now, False
         if fresh and not missing and not unreached:
             return None
         url = min(unreached or self.urls, key=lambda each: (self._way(each).not_before, self._order(each)))

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from postern.gateway.agent.check import exposed_files
 from postern.gateway.agent.settings import AgentSettings, load
 from postern.gateway.agent.status_page import StatusPage
 from postern.version import own_version
+
+LOOK_UPS = 32
+"""Names that are resolved at a time: one whose name server does not answer holds its thread for many seconds."""
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +41,7 @@ def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 async def _serve(settings: AgentSettings, path: Path) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LOOK_UPS, "look-up"))
     agent = Agent(settings, lambda: load(path))
     _on_signals(agent)
     for stage in exposed_files(settings):
