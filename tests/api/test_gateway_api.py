@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+import structlog
 from starlette.requests import Request
+from structlog.testing import capture_logs
 
 from postern.access import ANYONE, Caller
 from postern.api.gateway_handlers import GatewayHandlers
@@ -42,6 +44,7 @@ def handlers(operators: Any = as_operator, stages: Any = None) -> GatewayHandler
         "node-1",
         lambda name: name == "connections.erp",
         stages or passing,
+        structlog.get_logger("test"),
     )
 
 
@@ -93,7 +96,11 @@ async def test_a_parameter_is_rejected():
 
 
 async def test_a_test_shows_its_stages():
-    answer = await handlers().test(request())
+    with capture_logs() as logs:
+        answer = await handlers().test(request())
+    assert [(line["event"], line["entry"], line["passed"]) for line in logs] == [
+        ("connection-tested", "connections.erp", False)
+    ]
     assert json.loads(answer.content) == {
         "entry": "connections.erp",
         "stages": [

@@ -163,14 +163,21 @@ async def eventually(condition: Any) -> None:
 
 @asynccontextmanager
 async def installation(
-    local: LocalTenant, folder: Path, *, proxies: tuple[str, ...] = (), workflows: str = "", **more: Any
+    local: LocalTenant,
+    folder: Path,
+    *,
+    proxies: tuple[str, ...] = (),
+    workflows: str = "",
+    further: tuple[tuple[str, str], ...] = (),
+    **more: Any,
 ) -> AsyncIterator[Installation]:
-    """A server with the gateways madrid and oslo, each with one agent of its own."""
+    """A server with the gateways madrid and oslo, each with one agent of its own, and `further` ones with theirs."""
     place = folder / "workflows"
     place.mkdir()
     if workflows:
         (place / "module.py").write_text(workflows, encoding="utf-8")
-    agents = {"madrid": {"agents": [object_id(local, MADRID)]}, "oslo": {"agents": [object_id(local, OSLO)]}}
+    named = (("madrid", MADRID), ("oslo", OSLO), *further)
+    agents = {name: {"agents": [object_id(local, who)]} for name, who in named}
     settings = settings_for(local, place, gateways=agents, **more)
     app = create_app(settings)
     config = server_config(app, port=0, trusted_proxies=proxies)

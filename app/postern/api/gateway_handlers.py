@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic_core import to_json
 from starlette.requests import Request
+from structlog.typing import FilteringBoundLogger
 
 from postern.api.departure import Page
 from postern.api.list_query import no_parameters
@@ -27,13 +28,15 @@ AT_ONCE = 4
 @dataclass(frozen=True, slots=True)
 class GatewayHandlers:
     """`operators` returns the operator who sends a request. `states` are the gateways, and `node` is this server
-    process. `known` says whether there is such an entry, and `stages` tests it."""
+    process. `known` says whether there is such an entry, and `stages` tests it. The log says who tested
+    what."""
 
     operators: Operators
     states: GatewayStates
     node: str
     known: Callable[[str], bool]
     stages: Callable[[str], AsyncIterator[Stage]]
+    log: FilteringBoundLogger
     _testing: set[str] = field(default_factory=set)
 
     @property
@@ -49,7 +52,7 @@ class GatewayHandlers:
 
     async def test(self, request: Request) -> Answer:
         """Every stage of the test of one entry, such as `connections.erp`, up to the first that fails."""
-        await self.operators(request)
+        operator = await self.operators(request)
         no_parameters(request.scope["query_string"])
         entry = request.path_params["name"]
         if not self.known(entry):
@@ -61,6 +64,8 @@ class GatewayHandlers:
             found = await self._stages(entry)
         finally:
             self._testing.discard(entry)
+        passed = all(stage.passed for stage in found)
+        self.log.info("connection-tested", entry=entry, passed=passed, object_id=operator.object_id)
         return json_reply(200, to_json({"entry": entry, "stages": [stage_json(stage) for stage in found]}))
 
     async def _stages(self, entry: str) -> list[Stage]:

@@ -38,5 +38,5 @@ def gateway_pages_part(base: Foundation, states: GatewayStates = tuple) -> Gatew
 
         return stages_of(entry, settings, open_tunnel=connections.tunnels.open)
 
-    handlers = GatewayHandlers(operators, states, base.journal.node, known, stages)
+    handlers = GatewayHandlers(operators, states, base.journal.node, known, stages, base.log)
     return GatewayPagesPart(states=states, pages=handlers.pages)
