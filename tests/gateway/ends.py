@@ -56,15 +56,17 @@ async def settle() -> None:
 
 @dataclass
 class Wire:
-    """One end's messages. `held`: nothing is read, as in a stopped process."""
+    """One end's messages. `held`: nothing is read or written, as in a stopped process. `stuck`: nothing is written, as
+    to a peer that does not read."""
 
     sends: MemoryObjectSendStream[bytes]
     receives: MemoryObjectReceiveStream[bytes]
     held: bool = False
+    stuck: bool = False
     split: Callable[[bytes], list[bytes]] = field(default=lambda message: [message])
 
     async def send(self, message: bytes) -> None:
-        if self.held:
+        if self.held or self.stuck:
             await anyio.sleep_forever()
         for part in self.split(message):
             await self.sends.send(part)

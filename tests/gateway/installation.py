@@ -62,7 +62,13 @@ class Agent:
     io: LinkIO
     socket: ClientConnection
     told: list[ServerState] = field(default_factory=list)
+    hello: LinkStream | None = None
     why: str = ""
+
+    async def drain(self, name: str = "madrid-1") -> None:
+        """Say that it takes no new tunnels."""
+        assert self.hello is not None
+        await self.hello.send(line(AgentState(name, "0.2.0", draining=True)))
 
     @property
     def close_reason(self) -> str:
@@ -108,6 +114,7 @@ class Installation:
             if stream.request[":method"] == "CONNECT":
                 await serve(stream)
                 return
+            agent.hello = stream
             await stream.answer(200)
             await stream.send(line(AgentState(name, "0.2.0")))
             async for fields in objects(stream):

@@ -16,6 +16,7 @@ from websockets.exceptions import InvalidStatus
 from postern.gateway.frames import BURST_SECONDS, CONTROL_FRAMES_A_SECOND
 from postern.gateway.hub import MOST_LINKS
 from postern.gateway.policy import ROLE
+from postern.gateway.streams import LinkStream
 from postern.http_client import http_client
 from postern.journal.security_tables import audit_events
 from postern.local_tenant import LocalTenant
@@ -305,6 +306,49 @@ async def slow(ctx):
             go_on.set()
             assert (await run).status_code == 200
         await eventually(lambda: agent.why)
+
+
+CALLS = """
+from postern import anonymous, workflow
+
+@workflow(access=anonymous())
+async def stock(ctx):
+    response = await ctx.connection("stock").get("/items")
+    return response.text
+"""
+
+
+async def items(stream: LinkStream) -> None:
+    """A system that answers each request with its first line."""
+    await stream.answer(200)
+    async for head in stream:
+        body = head.partition(b"\r\n")[0]
+        await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    await stream.send_eof()
+
+
+async def test_a_connection_is_reached_by_an_agent_and_idle_tunnels_are_closed_when_it_drains(
+    tmp_path: Path, local_tenant: LocalTenant
+):
+    stock = {"base_url": "http://stock.corp:8080", "gateway": "madrid", "tls": "gateway", "auth": {"type": "none"}}
+    async with installation(local_tenant, tmp_path, workflows=CALLS, connections={"stock": stock}) as here:
+        first = await here.agent(serve=items)
+        async with http_client(base_url=f"http://127.0.0.1:{here.port}") as client:
+            for _ in range(3):
+                answer = await client.post("/triggers/stock")
+                assert (answer.status_code, answer.json()) == (200, "GET /items HTTP/1.1")
+            (link,) = here.hub.links["madrid"]
+            assert len(link.tunnels) == 1
+            second = await here.agent(serve=items, name="madrid-2")
+            await first.drain()
+            await eventually(lambda: not link.tunnels)
+            answer = await client.post("/triggers/stock")
+            assert answer.status_code == 200
+            assert first.io.streams == 1
+            assert second.io.streams == 2
+            await first.socket.close()
+            await second.socket.close()
+            await eventually(lambda: not here.hub.links["madrid"])
 
 
 async def test_links_of_a_worker_are_taken_too(tmp_path: Path, local_tenant: LocalTenant):

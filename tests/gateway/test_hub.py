@@ -94,6 +94,12 @@ class Site:
         await settle()
         return agent
 
+    def watch_going(self) -> list[str]:
+        """The gateways of which a link was reported as going."""
+        found: list[str] = []
+        self.hub.going.append(found.append)
+        return found
+
     async def open(self, gateway: str = "madrid", wait: float = 2.0, **more: Any) -> Any:
         options: dict[str, Any] = {"entry": "erp", "ends_tls": False} | more
         return await self.hub.open(gateway, "erp.corp", 443, wait=wait, **options)
@@ -286,8 +292,7 @@ async def test_a_link_takes_tunnels_until_its_token_expires_and_ends_when_they_h
     async with site() as here:
         await here.agent("madrid-1", expires_in=100)
         tunnel = await here.open()
-        going: list[str] = []
-        here.hub.going.append(going.append)
+        going = here.watch_going()
         await here.time.advance(99)
         assert (tunnel.ended, going) == (False, [])
         await here.time.advance(2)
@@ -349,8 +354,7 @@ async def test_a_draining_agent_gets_no_tunnel_and_its_idle_ones_are_reported():
     async with site() as here:
         agent = await here.agent("madrid-1")
         tunnel = await here.open()
-        going: list[str] = []
-        here.hub.going.append(going.append)
+        going = here.watch_going()
         await agent.say(draining=True)
         await settle()
         assert (tunnel.ended, going) == (True, ["madrid"])

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.gateway.link import UNWRITTEN, WINDOW, LinkError
-from postern.gateway.link_io import PING_EVERY, SILENCE
+from postern.gateway.link_io import PING_EVERY, SILENCE, WRITE_SECONDS
 from postern.gateway.streams import LinkStream
 from tests.gateway.ends import Ends, ends, settle
+from tests.gateway.test_link import PING, frame
 
 pytestmark = pytest.mark.anyio
 
@@ -87,6 +88,31 @@ async def test_a_fault_of_the_agent_is_answered():
     async with ends(serve) as both:
         reply = await both.server.open(CONNECT).reply()
         assert reply[":status"] == "500"
+
+
+async def test_bytes_before_the_answer_or_a_second_one_are_faults_of_the_stream_alone():
+    """The peer's parser would end the link for them (RFC 9113, section 8.1)."""
+    found: list[str] = []
+
+    async def serve(stream: LinkStream) -> None:
+        for use in (lambda: stream.send(b"x"), stream.send_eof):
+            with pytest.raises(RuntimeError) as raised:
+                await use()
+            found.append(str(raised.value))
+        await stream.answer(200)
+        with pytest.raises(RuntimeError) as raised:
+            await stream.answer(200)
+        await stream.aclose()
+        with pytest.raises(anyio.ClosedResourceError):
+            await stream.send(b"x")
+
+    async with ends(serve) as both:
+        stream = await opened(both)
+        with pytest.raises(RuntimeError):
+            await stream.answer(200)
+        await settle()
+        assert found == ["the head of the answer comes first"] * 2
+        assert (both.server.ended, both.agent.ended) == (None, None)
 
 
 async def test_a_fault_after_the_answer_breaks_the_stream_alone():
@@ -200,6 +226,21 @@ async def test_a_stopped_peer_is_not_answering_and_then_gone_after_nine_seconds(
         with pytest.raises(anyio.BrokenResourceError) as raised:
             await stream.receive()
         assert str(raised.value.__cause__) == "silent for 9 s"
+
+
+async def test_a_peer_that_sends_and_reads_nothing_is_given_up():
+    async with ends() as both:
+        stream = await opened(both)
+        both.agent.stop("the test is the peer from here on")
+        await settle()
+        both.server_wire.stuck = True
+        await stream.send(b"never read")
+        for _ in range(int(WRITE_SECONDS)):
+            await both.agent_wire.sends.send(frame(PING, 0, 0, bytes(8)))
+            await both.time.advance(1)
+        assert both.server.ended is None
+        await both.time.advance(SILENCE)
+        assert both.server.ended == "the peer reads nothing"
 
 
 async def test_a_process_that_did_nothing_for_long_reads_before_it_calls_its_peer_silent():

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -286,6 +287,32 @@ async def test_a_peer_that_sends_more_than_is_taken_is_read_no_more():
             assert connection.queue.qsize() <= 2  # type: ignore[union-attr]
             assert sent < 40
             links_of(running).go_on.set()
+
+
+class Flooding(Echo):
+    """Sends to a link as much as it can for half a second, then ends it."""
+
+    async def __call__(self, scope, receive, send):
+        link: LinkSocket = scope[LINK]
+        await link.accept(PROTOCOL)
+        with anyio.move_on_after(0.5):
+            while True:
+                await link.send(bytes(2**20))
+        await link.close("the end")
+        self.go_on.set()
+
+
+async def test_a_peer_that_reads_nothing_is_cut_off_when_its_link_ends(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("postern.server.link_protocol.CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("postern.server.link_socket.CLOSE_SECONDS", 0.1)
+    app = Flooding()
+    async with serving(app=app, lifespan={"links": True}) as running:
+        silent = socket.create_connection(("127.0.0.1", running.port))
+        silent.setblocking(False)
+        await asyncio.get_running_loop().sock_sendall(silent, HANDSHAKE)
+        await app.go_on.wait()
+        await eventually(lambda: not running.state.connections)
+        silent.close()
 
 
 async def test_neither_tokens_nor_queries_of_links_are_logged(caplog: pytest.LogCaptureFixture):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from contextvars import Context
 from pathlib import Path
 
 from postern.connections.route import Route
@@ -43,7 +44,7 @@ class Tunnels:
     def link_is_going(self, gateway: str) -> None:
         """An agent of this gateway takes no more tunnels: close those that wait for a request."""
         for tunnels in [tunnels for route, tunnels in self._pools.items() if route.gateway == gateway]:
-            task = asyncio.get_running_loop().create_task(tunnels.close_ended())
+            task = asyncio.get_running_loop().create_task(tunnels.close_ended(), context=Context())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 

@@ -105,8 +105,8 @@ class Hub:
         self.last: dict[str, LastAgent] = {}
         self.figures: Mapping[str, Figures] = {name: Figures() for name in self.links}
         self.going: list[Callable[[str], None]] = []
-        """Called with a gateway's name when one of its links is going: idle tunnels should be closed now, since their
-        agent waits for them."""
+        """Called with a gateway's name when one of its links is going, to close the tunnels that no request uses: their
+        agent waits for that."""
         self._nodes = nodes
         self._now = now
         self._clock = clock

@@ -1,5 +1,6 @@
 """A link over messages: reads, writes, pings, and gives streams."""
 
+import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -74,8 +75,8 @@ class LinkIO:
         self._pings = 0
         self._writing = 0
         self._began_writing = 0.0
-        self._output = anyio.Event()
-        self._room = anyio.Event()
+        self._output = asyncio.Event()
+        self._room = asyncio.Event()
         self._scope = anyio.CancelScope()
 
     @property
@@ -132,6 +133,7 @@ class LinkIO:
     async def room(self) -> None:
         """Waits until the link has less unwritten than its limit."""
         while self.ended is None and self.link.unwritten + self._writing >= UNWRITTEN:
+            self._room.clear()
             await self._room.wait()
 
     def written(self) -> None:
@@ -165,17 +167,13 @@ class LinkIO:
     async def _write(self) -> None:
         while True:
             await self._output.wait()
-            self._output = anyio.Event()
+            self._output.clear()
             while data := self.link.take():
                 self._writing, self._began_writing = len(data), self.clock()
                 await self._messages.send(data)
                 self.sent += len(data)
                 self._writing = 0
-                self._release()
-
-    def _release(self) -> None:
-        self._room.set()
-        self._room = anyio.Event()
+                self._room.set()
 
     async def _ping(self) -> None:
         """At most one ping is on its way, so a link that writes slowly is not filled with them."""
@@ -213,7 +211,7 @@ class LinkIO:
             case _ if known := self._streams.get(event.stream):
                 known.happened(event)
             case Head() if self._serve is not None:
-                opened = self._streams[event.stream] = LinkStream(self, event.stream, event.fields)
+                opened = self._streams[event.stream] = LinkStream(self, event.stream, event.fields, serves=True)
                 group.start_soon(self._served, self._serve, opened)
 
     def _ponged(self, data: bytes) -> None:

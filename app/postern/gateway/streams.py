@@ -1,5 +1,6 @@
 """The streams of a link, as byte streams of anyio."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -34,8 +35,10 @@ class LinkStream(ByteStream):
     Bytes that came before the peer broke the stream off are still received. Errors are those of anyio: EndOfStream
     after the last byte, BrokenResourceError for a broken stream or link, ClosedResourceError after `aclose`."""
 
-    def __init__(self, io: Sending, stream: int, request: Mapping[str, str]) -> None:
+    def __init__(self, io: Sending, stream: int, request: Mapping[str, str], *, serves: bool = False) -> None:
+        """`serves`: the peer opened it, and this end answers."""
         self.request = request
+        self._unanswered = serves
         self._io = io
         self._id = stream
         self._reply: Mapping[str, str] | None = None
@@ -45,7 +48,7 @@ class LinkStream(ByteStream):
         self._no_more = False
         self._sent_end = False
         self._closed = False
-        self._changed: anyio.Event | None = None
+        self._changed = asyncio.Event()
         self._answered = False
 
     # the caller's side
@@ -68,10 +71,12 @@ class LinkStream(ByteStream):
         return self._reply
 
     async def answer(self, status: int, fields: Fields = (), *, end: bool = False) -> None:
-        """Send the answer's head, once. Raises BrokenResourceError."""
-        self._raise_broken()
+        """Send the answer's head, once."""
+        if not self._unanswered:
+            raise RuntimeError("this stream is answered already, or by its other end")
+        self._raise_ended()
         self._io.link.answer(self._id, ((":status", str(status)), *fields), end=end)
-        self._answered = True
+        self._answered, self._unanswered = True, False
         self._sent_end = end
         self._io.written()
 
@@ -167,16 +172,18 @@ class LinkStream(ByteStream):
             raise anyio.BrokenResourceError from LinkError(self._broken)
 
     def _raise_unsendable(self) -> None:
+        if self._unanswered:
+            raise RuntimeError("the head of the answer comes first")
+        self._raise_ended()
+
+    def _raise_ended(self) -> None:
         if self._closed or self._sent_end:
             raise anyio.ClosedResourceError
         self._raise_broken()
 
     async def _change(self) -> None:
-        if self._changed is None:
-            self._changed = anyio.Event()
+        self._changed.clear()
         await self._changed.wait()
 
     def _wake(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
+        self._changed.set()

@@ -6,6 +6,7 @@ ordinary response, before the upgrade. The application finds a `LinkSocket` in t
 
 import asyncio
 import logging
+from contextvars import Context
 from typing import Any, cast
 
 import anyio
@@ -19,6 +20,9 @@ from postern.triggers.secure_transport import unmapped
 HIGH_WATER = 256 * 1024
 """Unsent bytes of a link beyond which it is written no more."""
 
+CLOSE_SECONDS = 5.0
+"""How long a peer may take to read the rest, once the application is done with a link."""
+
 SCHEMES = {"ws": "http", "wss": "https"}
 
 quiet = logging.getLogger("postern.links")
@@ -31,6 +35,8 @@ class LinkProtocol(WebSocketsSansIOProtocol):
 
     awaited = False
     """The server's stop does not wait for it: it stays for the runs that go on, and is closed after them."""
+
+    _abort_timer: asyncio.TimerHandle | None = None
 
     def __init__(
         self,
@@ -57,6 +63,12 @@ class LinkProtocol(WebSocketsSansIOProtocol):
         else:
             self.conn.data_to_send()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave no timer behind."""
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+        super().connection_lost(exc)
+
     def drain(self, patience: float) -> None:
         """Runs may still need it."""
 
@@ -65,7 +77,11 @@ class LinkProtocol(WebSocketsSansIOProtocol):
         socket = LinkSocket(receive, send, tuple(scope["subprotocols"]))
         request = {key: value for key, value in scope.items() if key not in ("subprotocols", "extensions")}
         request |= {"type": "http", "method": "GET", "scheme": SCHEMES[scope["scheme"]], LINK: socket}
-        await self.application(request, _no_body(), socket.respond)
+        try:
+            await self.application(request, _no_body(), socket.respond)
+        finally:
+            if not self.disconnected:
+                self._abort_timer = self.loop.call_later(CLOSE_SECONDS, self.transport.abort, context=Context())
         if self.initial_response is not None:
             self.handshake_complete = True  # else uvicorn takes a rejection for a fault of the application
 

@@ -15,6 +15,9 @@ Send = Callable[[Message], Awaitable[None]]
 RESPONSE = "websocket."
 """What the ASGI extension "websocket.http.response" puts before the names of the messages of a response."""
 
+CLOSE_SECONDS = 1.0
+"""How long a peer that does not read can delay the end of its link."""
+
 NORMAL = 1000
 """RFC 6455, section 7.4.1."""
 
@@ -52,5 +55,8 @@ class LinkSocket:
         return data
 
     async def close(self, reason: str, code: int = NORMAL) -> None:
-        """End the connection. `reason` has at most 123 bytes."""
-        await self._send({"type": "websocket.close", "code": code, "reason": reason[:100]})
+        """End the connection. A peer that reads nothing does not see why. `reason` is cut to 100 characters of ASCII: a
+        close frame has room for 123 bytes."""
+        said = reason.encode("ascii", "replace").decode()[:100]
+        with anyio.move_on_after(CLOSE_SECONDS):
+            await self._send({"type": "websocket.close", "code": code, "reason": said})
