@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable
 
 import pytest
+from hyperframe.frame import DataFrame
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -187,6 +188,13 @@ def test_data_in_small_frames_after_a_reset_is_no_flood():
     server.receive(in_flight)
     pump(server, agent)
     assert agent.streams == 0
+
+
+def test_no_text_is_made_of_the_bytes_of_a_stream():
+    """`h2` does it for each frame that comes, where nothing logs it."""
+    data = DataFrame(1, data=b"secret")
+    assert "6 bytes" in repr(data)
+    assert b"secret".hex() not in repr(data)
 
 
 def test_a_ping_is_answered_by_its_own_bytes():

@@ -10,6 +10,7 @@ from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
+from hyperframe.frame import DataFrame
 
 from postern.gateway.frames import FRAME_BYTES, HEAD_BYTES, ControlRate, FrameCounter, FrameLimit
 
@@ -31,6 +32,15 @@ FIRST_WINDOW = 65_535
 
 HEADER_TABLE = 4096
 """Bytes that a peer can make our HPACK encoder keep, whatever it sets."""
+
+
+def _size_alone(frame: DataFrame) -> str:
+    """`h2` makes a text of each frame, for a log that is off. The hexadecimal text of data took an eighth of the
+    processor time of a download."""
+    return f"{len(frame.data)} bytes"
+
+
+DataFrame._body_repr = _size_alone  # type: ignore[assignment, method-assign]
 
 
 class LinkError(Exception):
