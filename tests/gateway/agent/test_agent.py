@@ -13,6 +13,7 @@ from anyio.abc import ByteStream
 from structlog.testing import capture_logs
 
 from postern.gateway.agent.agent import Agent
+from postern.gateway.agent.dial import dial
 from postern.gateway.agent.plan import Plan
 from postern.gateway.agent.settings import AgentSettings, SignIn
 from postern.gateway.agent.sign_in import SignInFault, Token
@@ -207,6 +208,27 @@ async def test_a_stopped_agent_takes_no_new_tunnels_and_ends_after_its_open_ones
                 await tunnel.receive()
             with anyio.fail_after(5):
                 await ended.wait()
+
+
+async def test_an_agent_that_is_stopped_while_it_connects_makes_no_link():
+    dialled, go_on = anyio.Event(), anyio.Event()
+
+    async def slow(given: AgentSettings, url: str, token: Token) -> Any:
+        dialled.set()
+        await go_on.wait()
+        return await dial(given, url, token)
+
+    async with cluster("one") as at:
+        given = settings(at.url)
+        agent = Agent(given, lambda: given, tokens=FewTokens(), dial=slow)
+        async with anyio.create_task_group() as group:
+            group.start_soon(agent.run)
+            await dialled.wait()
+            agent.stop()
+            go_on.set()
+            group.cancel_scope.deadline = anyio.current_time() + 5
+        assert not group.cancel_scope.cancelled_caught
+    assert at.nodes[0].agents() == []
 
 
 async def test_a_stopped_agent_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch):

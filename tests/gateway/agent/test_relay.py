@@ -122,6 +122,29 @@ async def test_fields_for_one_connection_and_a_reason_of_the_target_do_not_pass(
     assert b"proxy-" not in sent
 
 
+@table(
+    "method, answer, expected",
+    [
+        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"),
+        ("GET", b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"),
+        ("GET", b"HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n", b"HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n"),
+        (
+            "GET",
+            b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        ),
+    ],
+)
+async def test_answers_without_a_body_pass_and_the_next_request_follows(method: str, answer: bytes, expected: bytes):
+    api = Api(answer)
+    async with reached(api) as (here, at):
+        stream = await here.open(at, ends_tls=True)
+        for _ in range(2):
+            await stream.send(f"{method} /items HTTP/1.1\r\nHost: {at}\r\n\r\n".encode())
+            assert await read_until(stream, b"\r\n\r\n") == expected
+    assert api.connections == 1
+
+
 DENIED = [
     ("DELETE /items HTTP/1.1\r\nHost: {at}", 403),
     ("GET /admin HTTP/1.1\r\nHost: {at}", 403),

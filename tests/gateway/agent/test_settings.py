@@ -104,6 +104,14 @@ FAULTY = [
         ),
         "has rows with http and with https for a.corp:1",
     ),
+    (
+        WHOLE
+        + "".join(
+            f'[[allow]]\naddress = "a.corp:1"\nscheme = "https"\nmethods = ["GET"]\npaths = ["/"]\n{each}\n'
+            for each in ("", 'ca_bundle = "ca.pem"')
+        ),
+        "has rows with different ca_bundles for a.corp:1",
+    ),
 ]
 
 

@@ -75,7 +75,7 @@ async def test_a_server_that_gives_up_closes_the_connection_to_the_target():
         await gone.wait()
 
 
-async def test_a_target_that_does_not_read_stops_the_server_and_nobody_else():
+async def test_a_target_that_does_not_read_stops_its_own_tunnel_only():
     with deaf_target() as deaf_port:
         async with target(echo) as port, site([row(deaf_port), row(port)]) as here:
             stuck = await here.open(f"127.0.0.1:{deaf_port}")

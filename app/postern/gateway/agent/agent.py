@@ -16,6 +16,7 @@ from postern.gateway.agent.session import Session, Socket
 from postern.gateway.agent.settings import AgentSettings
 from postern.gateway.agent.sign_in import SignInFault, Token, Tokens, TokenSource
 from postern.gateway.hello import AgentState, ServerState
+from postern.http_client import tls
 from postern.logs import Coalesced
 from postern.settings import SettingsFault
 from postern.version import own_version
@@ -86,6 +87,7 @@ class Agent:
             kept = "the rows that were read before"
             log.error("gateway_file_faulty", still_valid=kept, why=str(fault))  # noqa: TRY400 - the text says all
             return
+        tls.cache_clear()  # the files of authorities may be new, too
         closed = self.tunnels.allow(settings.allow)
         fields = [name for name in AgentSettings.model_fields if name != "allow"]
         later = [name for name in fields if getattr(settings, name) != getattr(self._settings, name)]
@@ -150,6 +152,9 @@ class Agent:
         try:
             token = await self._tokens.get()
             socket = await self._connected(url, token)
+            if self._stopping.is_set():
+                await socket.aclose()
+                return
             session = Session(
                 url,
                 socket,

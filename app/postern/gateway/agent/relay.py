@@ -109,7 +109,7 @@ class Relay:
 
             async def watch() -> None:
                 with suppress(*CLOSED):
-                    await self._target.receive(1)  # a target has nothing to say before it is asked
+                    await self._target.receive(1)  # a target says nothing before a request
                 group.cancel_scope.cancel()
 
             group.start_soon(watch)

@@ -21,7 +21,7 @@ RENEW_AGAIN = 60.0
 DRAIN_SECONDS = 600.0
 """How long a replaced link may take to end."""
 HELLO_SECONDS = 10.0
-LAST_ASKED_SECONDS = 0.5
+LATE_SECONDS = 0.5
 FLUSH_SECONDS = 0.1
 
 CLOSED = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
@@ -101,11 +101,11 @@ class Session:
 
     async def drain(self, seconds: float = DRAIN_SECONDS) -> None:
         """Take no new tunnels, and end the link when those that are open have ended, or after this time. The server
-        may have asked for a tunnel before it knows."""
+        may have requested a tunnel before it knows."""
         self._own = AgentState(self._own.agent, self._own.version, draining=True)
         self._said.set()
         with anyio.move_on_after(seconds):
-            await anyio.sleep(LAST_ASKED_SECONDS)
+            await anyio.sleep(LATE_SECONDS)
             while self._tunnels or self.io.link.unwritten:
                 await self._idle.wait()
                 await anyio.sleep(FLUSH_SECONDS)

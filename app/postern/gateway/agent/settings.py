@@ -116,10 +116,13 @@ class AgentSettings(Entry):
             wrong = "has both server and servers" if self.server else "has no server"
             raise fault(wrong, 'Write server = "https://postern.example", or servers with the address of each node')
         types.audiences((self.audience,))
-        schemes: dict[str, str] = {}
-        for row in self.allow:
-            if row.scheme and schemes.setdefault(row.address, row.scheme) != row.scheme:
+        ways: dict[str, Row] = {}
+        for row in (row for row in self.allow if row.scheme):
+            first = ways.setdefault(row.address, row)
+            if first.scheme != row.scheme:
                 raise fault(f"has rows with http and with https for {row.address}", "Write the one that is there")
+            if first.ca_bundle != row.ca_bundle:
+                raise fault(f"has rows with different ca_bundles for {row.address}", "Write the same one in each")
         return self
 
     @property

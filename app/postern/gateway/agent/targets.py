@@ -75,7 +75,7 @@ class Targets:
                 stream = await self._first(addresses, target.port, until)
                 if target.scheme != "https":
                     return stream
-                context = tls(next((row.ca_bundle for row in target.rows if row.ca_bundle), None))
+                context = tls(target.rows[0].ca_bundle)
                 return await TLSStream.wrap(
                     stream, hostname=target.host, ssl_context=context, standard_compatible=False
                 )
