@@ -5,6 +5,8 @@ from the environment (`.netrc`, `HTTPS_PROXY`): a proxy is a setting (`proxy.py`
 """
 
 import ssl
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -39,11 +41,15 @@ from httpx2 import (
 from httpx2 import Proxy as HttpProxy
 
 from postern.proxy import Proxy
+from postern.tunnels import TunnelRefused
 from postern.version import user_agent
 
 __all__ = [
+    "BY",
+    "ENTRY",
     "URL",
     "USER_AGENT",
+    "AgentLost",
     "AsyncBaseTransport",
     "AsyncByteStream",
     "AsyncClient",
@@ -56,12 +62,14 @@ __all__ = [
     "Headers",
     "InvalidURL",
     "LocalProtocolError",
+    "NotOpened",
     "PoolTimeout",
     "ReadError",
     "ReadTimeout",
     "Request",
     "Response",
     "ResponseNotRead",
+    "SentBy",
     "Timeout",
     "TransportError",
     "UnsupportedProtocol",
@@ -76,6 +84,32 @@ USER_AGENT = user_agent()
 KEEPALIVE_SECONDS = 4.0
 """How long the pool keeps an idle connection. Many servers close it after 5 seconds, and a request sent at that moment
 would fail."""
+
+ENTRY: ContextVar[str] = ContextVar("postern-entry", default="")
+"""The entry whose request is sent, for the agent's log."""
+
+BY = "postern.by"
+"""The extension of a request with a SentBy, and of a response with the gateway and the agent by which it came."""
+
+
+@dataclass(slots=True)
+class SentBy:
+    """By which gateway and agent a request was sent last; "" if by none, or none that is known."""
+
+    gateway: str = ""
+    agent: str = ""
+
+
+class NotOpened(ConnectError):
+    """A request that was not sent, because no tunnel was opened, or because the agent did not pass it on."""
+
+    refused: TunnelRefused | None = None
+
+
+class AgentLost(ReadError):
+    """A request without a whole response, because its tunnel broke off: whether it arrived is not known."""
+
+    refused: TunnelRefused | None = None
 
 
 def http_client(
@@ -146,7 +180,7 @@ class _Routed(AsyncBaseTransport):
             await self._direct.aclose()
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def tls(ca_bundle: Path | None) -> ssl.SSLContext:
     """The TLS context that verifies certificates, made once for each file of authorities, because reading it takes
     long."""

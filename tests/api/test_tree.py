@@ -172,7 +172,8 @@ async def test_an_owner_sees_names_and_statuses_and_no_id_that_opens_a_run(run_a
     ]
     record = await run_api.get(f"/runs/{ADAS_RUN}", "ada")
     assert [call["run_id"] for call in record.json()["calls"]] == [None, LISAS_RUN, id_number(70)]
-    assert set(record.json()["calls"][0]) == {"name", "run_id", "url", "status", "started_at", "ended_at", "error"}
+    members = {"name", "run_id", "url", "status", "started_at", "ended_at", "error", "gateway", "agent", "requests"}
+    assert set(record.json()["calls"][0]) == members
     assert id_number(10) not in answer.text + record.text
 
 

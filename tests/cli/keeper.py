@@ -226,11 +226,17 @@ class Keeper:
                 Route("/revocations", self._page(self._revocations)),
                 Route("/revocations", self._revoked, methods=["POST"]),
                 Route("/revocations/{id}", self._page(self._lift), methods=["DELETE"]),
+                Route("/gateways", self._page(self._nothing)),
+                Route("/connections/{name}/test", self._page(self._nothing), methods=["POST"]),
                 Route("/connections/{name}/links", self._linked, methods=["POST"]),
                 Route("/workflows/{name}/signed-urls", self._signed_urls, methods=["GET", "POST"]),
                 Route("/workflows/{name}/signed-urls/{id}", self._page(self._revoke_link), methods=["DELETE"]),
             ]
         )
+
+    def _nothing(self, request: Request, query: Record, who: str, operator: bool) -> Response:
+        """What a test sets in `answer` is sent in its place."""
+        return JSONResponse({}) if operator else _problem("forbidden")
 
     def _logs(self, request: Request, query: Record, who: str, operator: bool) -> Response:
         """The next of the logs, or the last one."""

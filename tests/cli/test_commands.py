@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 COMMANDS = [
     *("access", "approvals", "audit", "call", "check", "connections", "database", "dev", "doctor", "explain", "export"),
-    "findings",
+    *("findings", "gateway", "gateways"),
     *("health", "link", "list", "new", "refusals", "revoke", "runs", "secrets", "serve", "test", "token"),
 ]
 OF_AUDIT = ["export", "key", "list", "verify"]
@@ -22,6 +22,7 @@ OF_RUNS = ["cancel", "follow", "list", "logs", "resubmit", "resume", "show", "si
 OF_APPROVALS = ["approve", "list", "reject"]
 OF_CONNECTIONS = ["disconnect", "link", "list", "reseal", "test"]
 OF_FINDINGS = ["acknowledge", "list", "show"]
+OF_GATEWAY = ["check", "install", "run"]
 OF_REVOKE = ["end", "lift", "list"]
 OF_SECRETS = ["list", "set"]
 OF_EXPORT = ["connector", "openapi"]
@@ -41,6 +42,7 @@ def test_these_are_the_commands(postern: Postern):
     + [["audit", name] for name in OF_AUDIT]
     + [["connections", name] for name in OF_CONNECTIONS]
     + [["findings", name] for name in OF_FINDINGS]
+    + [["gateway", name] for name in OF_GATEWAY]
     + [["approvals", name] for name in OF_APPROVALS]
     + [["revoke", name] for name in OF_REVOKE]
     + [["secrets", name] for name in OF_SECRETS]
@@ -53,6 +55,7 @@ def test_every_command_and_option_says_what_it_is_for(postern: Postern, names: l
     assert sorted(loaded("runs").commands) == OF_RUNS
     assert sorted(loaded("connections").commands) == OF_CONNECTIONS
     assert sorted(loaded("findings").commands) == OF_FINDINGS
+    assert sorted(loaded("gateway").commands) == OF_GATEWAY
     assert sorted(loaded("approvals").commands) == OF_APPROVALS
     assert sorted(loaded("revoke").commands) == OF_REVOKE
     assert sorted(loaded("secrets").commands) == OF_SECRETS

@@ -342,6 +342,18 @@ def test_show_prints_calls_with_their_outcome(runs: Postern, keeper: Keeper):
     assert printed.splitlines()[-1].startswith("  ConnectionFault  \\x1b[2J[red]:smile:")
 
 
+def test_show_says_by_which_gateway_and_agent_a_request_was_sent(runs: Postern, keeper: Keeper):
+    times = {"started_at": "2026-01-31T10:00:00.000Z", "ended_at": "2026-01-31T10:00:00.050Z"}
+    sent = {"name": "connections.erp", "status": 200, "gateway": "madrid", "agent": "madrid-1", **times}
+    more = {"name": "requests", "status": None, "gateway": "madrid", "agent": None, "requests": 37, **times}
+    keeper.runs = [run_record(calls=[sent, more])]
+    printed = runs("show", keeper.runs[0]["id"]).stdout
+    assert printed.splitlines()[-2:] == [
+        "  200  connections.erp  50 ms  by madrid, madrid-1",
+        "  37 further requests  by madrid",
+    ]
+
+
 def test_show_prints_a_chain_as_a_tree(runs: Postern, keeper: Keeper):
     third = {"name": "third", "status": 502, "error": "CallError", "url": "https://other.example/runs/1"}
     second = run_record(workflow="second", state="Failed", calls=[third])

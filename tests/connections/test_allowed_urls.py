@@ -6,10 +6,11 @@ import pytest
 from httpx2 import InvalidURL
 from hypothesis import example, given, strategies
 
-from postern.connections.allowed_urls import POLL, AllowedUrls, climbs
+from postern.connections.allowed_urls import POLL, AllowedUrls
 from postern.connections.entry_client import EntryClient
 from postern.connections.entry_transport import EntryTransport
 from postern.connections.faults import ConnectionFault
+from postern.dot_segments import climbs
 from postern.http_client import URL, AsyncBaseTransport, Request, Response
 from tests.table import table
 

@@ -8,7 +8,8 @@ import anyio
 import pytest
 
 from postern.connections.auth.sign_in import SignIn
-from postern.connections.entry_trial import connected, judged, stages_with
+from postern.connections.direct_trial import connected
+from postern.connections.entry_trial import Way, judged, stages_with
 from postern.connections.stage import Stage
 from postern.http_client import Request, http_client
 from postern.local_tenant import LocalTenant
@@ -62,7 +63,7 @@ def other_side() -> Iterator[str]:
 async def tried(base_url: str, sign_in: SignIn | None) -> list[Stage]:
     found = Connection(base_url=base_url, auth=NoAuth())
     async with http_client(base_url=base_url, auth=sign_in) as client:
-        return [stage async for stage in stages_with(client, sign_in, "connections.x", found, None)]
+        return [stage async for stage in stages_with(client, sign_in, "connections.x", found, Way())]
 
 
 @pytest.mark.anyio
@@ -141,7 +142,7 @@ async def test_a_trigger_is_connected_to_and_sent_nothing():
         tasks.start_soon(listener.serve, listen)
         found = Trigger(url=f"http://127.0.0.1:{port}/invoke?sig=the-signature")
         async with http_client() as client:
-            stages = [stage async for stage in stages_with(client, Badge(), "triggers.x", found, None)]
+            stages = [stage async for stage in stages_with(client, Badge(), "triggers.x", found, Way())]
         with anyio.fail_after(5):
             await seen.wait()
         tasks.cancel_scope.cancel()

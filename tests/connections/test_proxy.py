@@ -21,11 +21,11 @@ from postern.assembly.identity import identity_part
 from postern.authoring.call_result import CallError
 from postern.authoring.context import Context, Services
 from postern.authoring.request import Request as PostedRequest
+from postern.azure_clients import own_credential, secret_client
 from postern.connections import ConnectionFault, Connections
 from postern.connections.auth.entra import EntraSignIn
-from postern.connections.azure_clients import own_credential, secret_client
 from postern.connections.calls.calls import Calls
-from postern.connections.entry_trial import connected
+from postern.connections.direct_trial import connected
 from postern.http_client import USER_AGENT, ConnectError
 from postern.identity import tenant
 from postern.passwordless import entra_sign_in
@@ -169,7 +169,7 @@ async def test_key_vault_and_its_sign_in_go_through_the_proxy(settings_of: Any, 
 
 
 async def test_token_endpoints_and_entra_go_through_the_proxy(settings_of: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("postern.connections.azure_clients.RETRIES", 0)
+    monkeypatch.setattr("postern.azure_clients.RETRIES", 0)
     async with tunnelling(403) as tunnel:
         settings = settings_of(tunnel, authority="https://login.example", connections={"api": API})
         connections = connections_of(settings)
@@ -280,7 +280,7 @@ async def test_each_error_says_that_the_proxy_is_the_cause_and_what_to_do_there(
 ):
     for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"):
         monkeypatch.setenv(name, ID)
-    monkeypatch.setattr("postern.connections.azure_clients.RETRIES", 0)
+    monkeypatch.setattr("postern.azure_clients.RETRIES", 0)
     monkeypatch.setattr("postern.connections.vault.vault.RETRIES", 0)
     async with tunnelling(status) as tunnel:
         tunnel.own_port = tunnel.own_port if status else 1
@@ -309,8 +309,8 @@ async def test_a_certificate_that_is_wrong_itself_is_not_taken_for_one_of_a_priv
 ):
     for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"):
         monkeypatch.setenv(name, ID)
-    for at in ("azure_clients", "vault.vault"):
-        monkeypatch.setattr(f"postern.connections.{at}.RETRIES", 0)
+    for at in ("azure_clients", "connections.vault.vault"):
+        monkeypatch.setattr(f"postern.{at}.RETRIES", 0)
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     hosts = ("api.example", "token.example", "login.example", "a.vault.azure.net")

@@ -24,6 +24,7 @@ from postern.catalog import Catalog
 from postern.console.audit import Audit
 from postern.console.connections import Connections
 from postern.console.explain import Explain
+from postern.console.gateways import Gateways
 from postern.console.navigation import NAVIGATION
 from postern.console.page import PageRoute, SeeOther, Shown, Viewer, Visit
 from postern.console.refusals import Refusals
@@ -215,6 +216,7 @@ PATHS = (
     "/console/workflows/{name}",
     "/console/connections",
     "/console/connections/{entry}/test",
+    "/console/gateways",
     "/console/secrets",
     "/console/secrets/read",
     "/console/explain",
@@ -228,7 +230,7 @@ def routes_of(pages: Pages) -> tuple[PageRoute, ...]:
     """All of them, with the services of now."""
     services = pages.services
     first = (Refusals(services), Workflows(services), Secrets(services), Explain(services))
-    families = (*first, Audit(services), Revocations(services))
+    families = (*first, Audit(services), Revocations(services), Gateways(services))
     return tuple(
         route for family in (*families, pages.family or Connections(services, pages.stages)) for route in family.routes
     )

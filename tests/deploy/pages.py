@@ -37,6 +37,7 @@ NEEDS: Mapping[str, str] = {
     r"psql|createdb|pg_basebackup|dbos": "a PostgreSQL server of the reader's",
     r"ssh|scp|rsync": "another machine",
     r"certbot": "a public name",
+    r"postern gateway (run|check)": "an application of the reader's in Entra",
     r"git clone": "the place where the project is kept",
 }
 """Patterns for the beginning of commands that tests cannot run, and what those need. A command line is left out if one

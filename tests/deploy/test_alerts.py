@@ -67,7 +67,9 @@ async def reported(
     monkeypatch.setattr(Expiry, "ends", {"graph-secret": 2e9})  # the first check of the vault comes after a while
     (tmp_path / "w.py").write_text(MODULE, encoding="utf-8")
     wiki = {"base_url": "https://wiki.example", "auth": TICKETS | {"per_user": False}}
-    app = create_app(settings_for(local_tenant, tmp_path, connections={"wiki": wiki}, grants_key_name="grants-key"))
+    madrid = {"madrid": {"agents": ["ada"]}}
+    more = {"connections": {"wiki": wiki}, "grants_key_name": "grants-key", "gateways": madrid}
+    app = create_app(settings_for(local_tenant, tmp_path, **more))
     async with (
         app.router.lifespan_context(app),
         http_client(base_url="http://postern.test", transport=ASGITransport(app)) as client,

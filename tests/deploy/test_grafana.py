@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.checks.grafana import as_rules, panels, queries
+from postern.api.gateway_metrics import GatewayFigures, gateway_metrics
 from postern.api.metric_families import Families
 from postern.api.metrics import (
     blocked_loop_metrics,
@@ -38,6 +39,8 @@ async def test_every_metric_and_label_of_the_queries_is_one_that_a_running_serve
     rare += thread_metrics(RequestCounts(dict), lambda: {"hello": 1}, lambda: {"hello": 1})(Families("p"))
     rare += finding_metrics(lambda: {"new-network": 1}, lambda: {"started": 1})(Families("p"))
     rare += revocation_metrics(lambda: 1, lambda: 0.5)(Families("p"))
+    figures = GatewayFigures(1, 0, {"opened": 1}, 0, 0, {"madrid-1": 0.01})
+    rare += gateway_metrics(lambda: {"madrid": figures})(Families("p"))
     rare += blocked_loop_metrics(lambda: {"hello": 1})(Families("p"))
     reported = {**reported, **{each.name: set(each.labels) for family in rare for each in family.samples}}
     for expression in ALL:

@@ -10,13 +10,16 @@ from postern.errors import Problem
 from postern.journal import migrations
 from postern.journal.database.engine import migrate, open_engine
 from postern.journal.database.revisions import HEAD
-from postern.journal.schema import calls
+from postern.journal.schema import FIRST_REQUEST, calls
 from postern.journal.writing.rows import MAX_NAME, call_row
 from postern.journal.writing.statements import write_calls
 from tests.journal.test_journal import ended, opened, started
 
 CALL = Call(2, 1, "greet", 1.0, 2.0, "the-run", "https://other.example/runs/the-run", 200)
 BARE = Call(1, None, "flow", 1.0, 1.5, error="ConnectionFault")
+REQUEST = Call(FIRST_REQUEST, 1, "connections.erp", 1.0, 2.0, status=201, gateway="madrid", agent="madrid-1")
+MORE = Call(FIRST_REQUEST + 1, None, "requests", 1.0, 2.0, gateway="madrid", requests=37)
+BY_NOBODY = (None, None, None)
 
 
 @pytest.mark.anyio
@@ -26,12 +29,16 @@ async def test_calls_are_on_record_with_the_end_of_their_run(database_url):
         run = started()
         journal.begin(run)
         journal.note_call(run.id, BARE)
+        journal.note_call(run.id, MORE)
+        journal.note_call(run.id, REQUEST)
         journal.note_call(run.id, CALL)
         await journal.end(ended(run))
         found = await journal.read(lambda c: c.execute(select(calls).order_by(calls.c.number)).all())
     assert list(map(tuple, found)) == [
-        (run.id, 1, None, "flow", None, None, None, 1.0, 1.5, "ConnectionFault"),
-        (run.id, 2, 1, "greet", "the-run", "https://other.example/runs/the-run", 200, 1.0, 2.0, None),
+        (run.id, 1, None, "flow", None, None, None, 1.0, 1.5, "ConnectionFault", None, None, None),
+        (run.id, 2, 1, "greet", "the-run", "https://other.example/runs/the-run", 200, 1.0, 2.0, None, *BY_NOBODY),
+        (run.id, FIRST_REQUEST, 1, "connections.erp", None, None, 201, 1.0, 2.0, None, "madrid", "madrid-1", None),
+        (run.id, FIRST_REQUEST + 1, None, "requests", None, None, None, 1.0, 2.0, None, "madrid", None, 37),
     ]
 
 

@@ -52,6 +52,7 @@ SERVES = {
         "sqlalchemy",
     ),
     "python_multipart",  # Starlette's own import, where it is installed: 2 ms
+    *("h2", "hpack", "hyperframe"),  # httpcore2's own import, where they are installed: the extra `gateway`
     *("starlette", "tenacity", "truststore", "typing_extensions", "typing_inspection", "uvicorn", "watchfiles"),
 }
 """What a server needs to serve its triggers."""

@@ -100,7 +100,7 @@ async def test_every_timer_of_a_connection_is_in_the_context_of_the_server(monke
         for _ in range(2):
             await client.answer()
         for connection in list(running.state.connections):
-            connection.drain(0.01)  # type: ignore[union-attr]
+            connection.drain(0.01)  # type: ignore[union-attr, call-arg]
         await eventually(lambda: not running.state.connections)
     assert len(contexts) >= 3
     assert all(context is not None and RUN not in context for context in contexts)
@@ -125,6 +125,13 @@ ITS_OWN = {
     "durable/execution.py": "belongs to the execution of one run, which waits for its end",
     "durable/executions.py": "begun by a timer, which is in an empty context",
     "durable/waits.py": "belongs to the execution of one run, which waits for its end",
+    "gateway/agent/agent.py": "of the agent, a process that runs no workflow",
+    "gateway/agent/relay.py": "of the agent, a process that runs no workflow",
+    "gateway/agent/serve.py": "of the agent, a process that runs no workflow",
+    "gateway/agent/session.py": "of the agent, a process that runs no workflow",
+    "gateway/agent_link.py": "belongs to its link, which begins with the connection of an agent",
+    "gateway/hub.py": "belongs to a task that begins with the server, and ends with it",
+    "gateway/link_io.py": "belongs to its link, which begins with the connection of an agent",
     "identity/identify.py": "begins with the server, in a task of its own",
     "journal/journal.py": "begins with the server: each timer is set by the one before",
     "journal/refusals.py": "begins with the server",

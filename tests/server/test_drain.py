@@ -67,8 +67,8 @@ async def test_a_draining_connection_serves_what_comes_and_closes_with_that_answ
         busy.send(b"GET /wait HTTP/1.1\r\n" + HOST + b"\r\n")
         await eventually(lambda: running.app.paths[-1:] == ["/wait"] and len(running.state.connections) == 5)
         for connection in list(running.state.connections):
-            connection.drain(5.0)  # type: ignore[union-attr]
-            connection.drain(5.0)  # type: ignore[union-attr]
+            connection.drain(5.0)  # type: ignore[union-attr, call-arg]
+            connection.drain(5.0)  # type: ignore[union-attr, call-arg]
         running.app.go_on.set()
         idle.send(GET)
         new.send(GET)
@@ -87,7 +87,7 @@ async def test_a_draining_connection_on_which_nothing_comes_is_closed_when_the_p
         head.send(GET[:20])
         await eventually(lambda: len(running.state.connections) == 3)
         for connection in list(running.state.connections):
-            connection.drain(0.02)  # type: ignore[union-attr]
+            connection.drain(0.02)  # type: ignore[union-attr, call-arg]
         assert [await idle.closed(), await new.closed()] == [b"", b""]
         head.send(GET[20:])
         status, headers, _ = await head.answer()

@@ -213,7 +213,7 @@ async def test_closing_a_connection_whose_client_reads_nothing_ends():
                 if end == "shutdown":
                     connection.shutdown()
                 if end == "drain":
-                    connection.drain(0.02)  # type: ignore[union-attr]
+                    connection.drain(0.02)  # type: ignore[union-attr, call-arg]
             if end == "eof":
                 client.shutdown(socket.SHUT_WR)
             await eventually(lambda: not running.state.connections)
@@ -227,7 +227,7 @@ async def test_a_stop_waits_for_unread_responses_as_long_as_for_idle_connections
         for connection in list(running.state.connections):
             assert connection.write_seconds == 30.0  # type: ignore[union-attr]
             connection.linger_seconds = 0.01  # type: ignore[union-attr]
-            connection.drain(0.05)  # type: ignore[union-attr]
+            connection.drain(0.05)  # type: ignore[union-attr, call-arg]
         await eventually(lambda: not running.state.connections)
         client.close()
 

@@ -10,6 +10,7 @@ import postern.triggers
 from postern.access import REVOKED, Guarded, bind, specific_users
 from postern.assembly import create_app
 from postern.errors import PROBLEMS
+from postern.gateway.policy import ORIGIN, policy_of
 from postern.http_client import Response, http_client
 from postern.identity.token import RULES
 from postern.local_tenant import LocalTenant
@@ -154,10 +155,10 @@ def test_each_check_of_a_401_has_a_cause_in_the_order_of_the_checks():
     )
     policy = bind(access, people={}, tenants=[ID], audiences=["api://x"], auth_contexts={"strong": "c1"})
     assert isinstance(policy, Guarded)
-    expected = {"credentials", "authorization-header", CODE, "form", NETWORK, REVOKED, *UNSIGNED}
-    assert sorted(named) == sorted(
-        expected | {rule.name for rule in RULES} | {requirement.name for requirement in policy.requirements}
-    )
+    of_agents = policy_of("madrid", [ID], tenants=[ID], audiences=["api://x"])
+    expected = {"credentials", "authorization-header", CODE, "form", NETWORK, REVOKED, ORIGIN, *UNSIGNED}
+    requirements = {requirement.name for requirement in (*policy.requirements, *of_agents.requirements)}
+    assert sorted(named) == sorted(expected | {rule.name for rule in RULES} | requirements)
 
 
 def test_each_status_has_a_row_for_callers():

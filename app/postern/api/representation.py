@@ -232,6 +232,9 @@ def _call(call: CallRecord, *, shown: bool) -> dict[str, Any]:
         "started_at": when(call.started_at),
         "ended_at": when(call.ended_at),
         "error": call.error,
+        "gateway": call.gateway,
+        "agent": call.agent,
+        "requests": call.requests,
     }
 
 

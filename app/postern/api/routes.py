@@ -2,18 +2,16 @@
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from structlog.typing import FilteringBoundLogger
 
-from postern.access import Caller, Check, Refused
+from postern.access import Caller, Refused
 from postern.api.approval_actions import ApprovalActions
 from postern.api.approval_handlers import ApprovalHandlers
 from postern.api.audit_handlers import AuditHandlers
-from postern.api.client import address_of
 from postern.api.departure import Page, while_connected
 from postern.api.durable_actions import DurableActions
 from postern.api.finding_actions import FindingActions
@@ -21,6 +19,7 @@ from postern.api.finding_handlers import FindingHandlers
 from postern.api.grant_actions import GrantActions
 from postern.api.grant_handlers import GrantHandlers
 from postern.api.handlers import Handlers
+from postern.api.rejected import Rejections
 from postern.api.result_wait import ResultWait
 from postern.api.results import Results
 from postern.api.revocation_handlers import RevocationHandlers
@@ -32,10 +31,9 @@ from postern.catalog import Snapshot
 from postern.errors import Problem, problem
 from postern.ids import new_id
 from postern.journal.reading.readers import SERVER
-from postern.journal.refusal import Refusal, as_text
+from postern.journal.refusal import Refusal
 from postern.security.revocation.revoking import Revoking
 from postern.settings.installation import Installation
-from postern.triggers.challenge import unauthenticated
 from postern.triggers.reply import Answer, problem_reply
 from postern.triggers.secure_transport import Scope
 
@@ -90,10 +88,8 @@ def routes(
         *(_of_revocations(RevocationHandlers(installation, handlers.caller, read, revoking)) if revoking else ()),
         *more,
     )
-    authority = installation.authority
-    return [
-        Route(path, _endpoint(page, path, refused, log, authority), methods=[method]) for method, path, page in table
-    ]
+    rejections = Rejections(refused, log, installation.authority)
+    return [Route(path, _endpoint(page, path, rejections), methods=[method]) for method, path, page in table]
 
 
 def _of_runs(handlers: Handlers) -> tuple[tuple[str, str, Page], ...]:
@@ -127,53 +123,22 @@ def _of_revocations(handlers: RevocationHandlers) -> tuple[tuple[str, str, Page]
     )
 
 
-def _endpoint(
-    page: Page, path: str, refused: Callable[[Refusal], bool], log: FilteringBoundLogger, authority: str
-) -> Callable[[Request], Awaitable[Response]]:
-    """The page with its errors as problems. No other detail of an error is sent. The log has no id of a run, because
-    the id of an anonymous caller's run gives access to it."""
+def _endpoint(page: Page, path: str, rejections: Rejections) -> Callable[[Request], Awaitable[Response]]:
+    """The page with its errors as problems. No other detail of an error is sent."""
 
     async def endpoint(request: Request) -> Response:
         request_id = new_id()
-        rejection: Refused | None = None
         try:
             reads = request.method in ("GET", "HEAD")
             answer = await (while_connected(page, request) if reads else page(request))
-            return _response(answer, request)
-        except Refused as error:
-            rejection, shown = error, unauthenticated(error, authority)
-        except Problem as error:
-            shown = error
+        except (Refused, Problem) as error:
+            answer = rejections.answer(error, request, path, request_id)
         except Exception:
-            log.exception("request-failed", request_id=request_id, page=path)
-            return _response(problem_reply(problem("internal-error"), request_id), request)
-        refusal = _refusal(request_id, shown, rejection, request)
-        if refused(refusal):
-            log.info("request-refused", page=path, **_fields(refusal))
-        return _response(problem_reply(shown, request_id), request)
+            rejections.log.exception("request-failed", request_id=request_id, page=path)
+            answer = problem_reply(problem("internal-error"), request_id)
+        return _response(answer, request)
 
     return endpoint
-
-
-def _refusal(request_id: str, shown: Problem, rejection: Refused | None, request: Request) -> Refusal:
-    reason = rejection.failed.name if rejection else shown.code
-    private = (Check(shown.code, False, None, shown.reason),) if shown.reason else ()
-    checks = rejection.checks if rejection else private
-    return Refusal(request_id, reason, shown.code, shown.status, "", address_of(request), checks)
-
-
-def _fields(refusal: Refusal) -> dict[str, Any]:
-    failed = refusal.checks[-1] if refusal.checks else None
-    return {
-        "request_id": refusal.request_id,
-        "code": refusal.code,
-        "status": refusal.status,
-        "reason": refusal.reason,
-        "expected": as_text(failed.expected) if failed else "",
-        "found": as_text(failed.found) if failed else "",
-        **({"hint": failed.hint} if failed and failed.hint else {}),
-        "client_address": refusal.client_address,
-    }
 
 
 def _response(answer: Answer, request: Request) -> Response:

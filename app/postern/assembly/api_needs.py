@@ -10,6 +10,7 @@ from postern.assembly.refusals import RefusalsPart
 from postern.assembly.revocation import RevocationPart
 from postern.assembly.runs import RunsPart
 from postern.assembly.signed_urls import SignedUrlsPart
+from postern.gateway.state import GatewayStates
 from postern.triggers.large_bodies import LargeBodies
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ MakeReview = Callable[[], Awaitable["Review"]]
 
 @dataclass(frozen=True, slots=True)
 class ApiNeeds:
-    """The parts of the server that the run API shows and uses. `review` returns what makes the access review."""
+    """The parts of the server that the run API shows and uses. `review` returns what makes the access review,
+    and `gateways` the gateways of the settings with what is known of them."""
 
     runs: RunsPart
     durable: DurablePart
@@ -31,3 +33,4 @@ class ApiNeeds:
     signed_urls: SignedUrlsPart
     review: Callable[[], MakeReview]
     large_bodies: LargeBodies
+    gateways: GatewayStates

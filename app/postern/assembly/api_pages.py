@@ -25,6 +25,7 @@ from postern.api.signed_url_handlers import SignedUrlHandlers
 from postern.assembly.api_needs import ApiNeeds
 from postern.assembly.durable import DurablePart
 from postern.assembly.foundation import Foundation
+from postern.assembly.gateway_pages import gateway_handlers
 from postern.assembly.installation import installation_of
 from postern.assembly.runs import RunsPart
 from postern.journal.reading.records import RunRecord, underway_record
@@ -75,6 +76,7 @@ def api_routes(
     docs = Docs(installation, identify, catalog.snapshot, local_tokens)
     operators = Operators(installation, identify, catalog.snapshot)
     urls, reviews = SignedUrlHandlers(operators, needs.signed_urls.actions()), AccessHandlers(operators, needs.review())
+    gateways = gateway_handlers(base, operators, needs.gateways)
     return api.routes(
         read=journal.read,
         write=journal.write,
@@ -92,7 +94,7 @@ def api_routes(
         grants=needs.grants.actions(),
         connect_at=needs.grants.address,
         revoking=needs.revocation.revoking(),
-        more=(*docs.pages, *urls.pages, *reviews.pages),
+        more=(*docs.pages, *urls.pages, *reviews.pages, *gateways.pages),
         audit=actions.run_audit,
         findings=actions.findings,
         approvals=actions.approvals,

@@ -1,6 +1,7 @@
 """The application: its parts in order, and the ASGI application that they make."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -32,6 +33,7 @@ from postern.assembly.senders import SendersPart, senders_part
 from postern.assembly.signed_urls import MakeSecret, SignedUrlsPart, signed_urls_part
 from postern.assembly.takeovers import beat_every
 from postern.assembly.telemetry import telemetry_part
+from postern.gateway.state import GatewayStates
 from postern.logs import configure_logs, divide_streams, log_format
 from postern.runs.breakpoints import refuse_breakpoints
 from postern.settings import Settings, load_settings
@@ -44,6 +46,9 @@ from postern.triggers.gate import Gate
 from postern.triggers.large_bodies import LargeBodies
 from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.reach import check_reach
+
+if TYPE_CHECKING:
+    from postern.assembly.gateways import GatewaysPart
 
 
 def create_app(
@@ -79,14 +84,17 @@ def create_app(
     failures = failures_part(base, runs, durable)
     findings = findings_part(base, durable, observed.observer)
     refusals = refusals_part(base, observed.observer.rejected)
+    gateways = _gateways(base, runs, refusals)
+    states: GatewayStates = gateways[0].states if gateways else tuple
     urls, review, large = signed_urls_part(base, make_secret), Once(lambda: _reviews(base)), LargeBodies()
-    api = api_part(base, ApiNeeds(runs, durable, refusals, grants, revocation, urls, review, large), local_tokens)
+    needs = ApiNeeds(runs, durable, refusals, grants, revocation, urls, review, large, states)
+    api = api_part(base, needs, local_tokens)
     watching = (audited, findings, observed, revocation, senders, urls)
     checked = (telemetry, *base.parts, *watching, grants, runs, durable, schedules, failures, refusals, api)
     readiness = readiness_of(checked)
-    beside = Beside(runs, refusals, api, grants, revocation, urls, review, readiness)
-    parts = (*checked, _console(base, beside, Local(local_address, local_tokens, local_caller)))
-    drains = runs.runner.end_events, durable.drain
+    beside = Beside(runs, refusals, api, grants, revocation, urls, review, states, readiness)
+    parts = (*checked, *gateways, _console(base, beside, Local(local_address, local_tokens, local_caller)))
+    drains = runs.runner.end_events, durable.drain, *(part.hub.drain for part in gateways)
     operations = operations_part(parts, readiness, process, runs.requests.settle, drains, telemetry.export)
     pipeline = replace(
         telemetry.noted(_pipeline(base, runs, durable, refusals, large), _gate(base, senders, urls, observed)),
@@ -95,17 +103,10 @@ def create_app(
         later=api.later,
     )
     own_host, other_networks = own_host_of(settings, for_author), network_check(settings.allowed_networks)
-    traced = telemetry.around(pipeline)
     if role is Role.WORKER:
-        return Application(
-            (*map(without_routes, parts), operations),
-            pipeline,
-            base.catalog.catalog,
-            own_host,
-            other_networks,
-            no_trigger,
-        )
-    return Application((*parts, operations), pipeline, base.catalog.catalog, own_host, other_networks, traced)
+        parts = tuple(part if part in gateways else without_routes(part) for part in parts)
+    on_triggers = no_trigger if role is Role.WORKER else telemetry.around(pipeline)
+    return Application((*parts, operations), pipeline, base.catalog.catalog, own_host, other_networks, on_triggers)
 
 
 def _reviews(base: Foundation) -> MakeReview:
@@ -119,6 +120,16 @@ def _console(base: Foundation, beside: Beside, local: Local) -> Part:
     if missing := missing_for_console(base.settings, local.address):
         return console_off(base, missing)
     return console_on(base, beside, local)
+
+
+def _gateways(base: Foundation, runs: RunsPart, refusals: RefusalsPart) -> tuple["GatewaysPart", ...]:
+    """The links of agents, which workers take too: their runs need tunnels. None without a gateway in the settings."""
+    gateways = base.settings.gateways
+    if not gateways:
+        return ()
+    from postern.assembly.gateways import gateways_part  # HTTP/2, for a server with gateways only
+
+    return (gateways_part(base, runs, refusals, gateways),)
 
 
 def _gate(base: Foundation, senders: SendersPart, urls: SignedUrlsPart, observed: ObservedPart) -> Gate:

@@ -1,6 +1,6 @@
 """The console: pages for people. It is loaded for the first request for one of them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 
 from sqlalchemy import Connection
@@ -12,6 +12,7 @@ from postern.assembly.foundation import Foundation
 from postern.assembly.installation import installation_of
 from postern.connections.entry_trial import OfPeople, stages_of
 from postern.connections.own_proof import OwnProof
+from postern.connections.stage import Stage
 from postern.console.assets import load_assets
 from postern.console.cookies import cookies_at
 from postern.console.entra import Entra
@@ -57,6 +58,11 @@ def _services(base: Foundation, beside: Beside, local: Local, address: str, acco
     """What the pages get."""
     settings, journal, expiry = base.settings, base.journal, base.connections.expiry
     actions = beside.api.actions()
+    connections = base.connections.connections
+
+    def stages(entry: str) -> AsyncIterator[Stage]:
+        return stages_of(entry, settings, OfPeople(journal.read, accounts), open_tunnel=connections.tunnels.open)
+
     return Services(
         settings=settings,
         installation=installation_of(settings),
@@ -79,7 +85,8 @@ def _services(base: Foundation, beside: Beside, local: Local, address: str, acco
         provider=beside.grants.provider,
         revoking=beside.revocation.revoking(),
         signed_urls=beside.signed_urls.actions(),
-        stages=partial(stages_of, settings=settings, of=OfPeople(journal.read, accounts)),
+        stages=stages,
+        gateways=beside.gateways,
         note=base.note,
         review=beside.review(),
         run_audit=actions.run_audit,

@@ -12,6 +12,7 @@ from postern.assembly.refusals import RefusalsPart
 from postern.assembly.revocation import RevocationPart
 from postern.assembly.runs import RunsPart
 from postern.assembly.signed_urls import SignedUrlsPart
+from postern.gateway.state import GatewayStates
 from postern.settings import Settings
 
 
@@ -26,6 +27,7 @@ class Beside:
     revocation: RevocationPart
     signed_urls: SignedUrlsPart
     review: Callable[[], MakeReview]
+    gateways: GatewayStates
     readiness: Readiness
 
 

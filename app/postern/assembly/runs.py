@@ -15,6 +15,7 @@ from postern.assembly.part import Part
 from postern.authoring.context import Services
 from postern.catalog import Trigger
 from postern.connections.calls.calls import Calls
+from postern.connections.noted_requests import NotedRequests
 from postern.connections.on_behalf_of.callers import Callers
 from postern.errors import Problem
 from postern.journal.journal import Journal
@@ -100,7 +101,8 @@ def runs_part(
     services = Services(connections.secret, connections.of_run, author_log("postern"), steps.run, calls.call)
     lines = RunLines(find, journal)
     counted = _show_failures(requests, lines, log, failed) if for_author else _count_and_log(requests, lines, failed)
-    ended = counted if callers is None else _forgets_caller(callers, counted)
+    connections.requests = NotedRequests(journal.note_call, lambda run_id: find(run_id) is not None)
+    ended = _forgets(connections.requests, callers, counted)
     runner = Runner(services, journal, ended, threads=threads, pages=pages, mark=_mark(base))
     processes = _processes(journal, runner, beat_every)
     connections.in_progress = lambda run_id: find(run_id) is not None
@@ -209,11 +211,13 @@ def _names_in(file: str, triggers: Mapping[str, Trigger]) -> list[str]:
     return sorted(name for name, trigger in triggers.items() if str(trigger.file) == file)
 
 
-def _forgets_caller(callers: Callers, ended: Callable[[Run], None]) -> Callable[[Run], None]:
-    """The same, and the run's caller is forgotten: also if its code goes on."""
+def _forgets(requests: NotedRequests, callers: Callers | None, ended: Callable[[Run], None]) -> Callable[[Run], None]:
+    """The same, and the run's caller and what it sent are forgotten: also if its code goes on."""
 
     def forgets(run: Run) -> None:
-        callers.ended(run.id)
+        requests.ended(run.id)
+        if callers is not None:
+            callers.ended(run.id)
         ended(run)
 
     return forgets

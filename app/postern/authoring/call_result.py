@@ -29,8 +29,10 @@ class Outgoing:
 
 @dataclass(slots=True)
 class Call:
-    """A call of a run, for the record. `run_id` is the run that it started, "" if that is not known. `url` is "" if
-    that run is on this server. `status` is None if there was no response. `error` is the type of the exception."""
+    """A call of a run, for the record, or a request of it by a gateway. `run_id` is the run that it started, "" if that
+    is not known. `url` is "" if that run is on this server. `status` is None if there was no response. `error` is the
+    type of the exception. `gateway` and `agent` are those by which it was sent, "" for none. `requests` is set for
+    further requests that have no record of their own: how many they are."""
 
     number: int
     step: int | None
@@ -41,6 +43,9 @@ class Call:
     url: str = ""
     status: int | None = None
     error: str = ""
+    gateway: str = ""
+    agent: str = ""
+    requests: int | None = None
 
 
 class CallError(Exception):

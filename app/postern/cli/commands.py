@@ -94,6 +94,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
             "disconnect, reseal. Without a subcommand, same as list."
         ),
     ),
+    "gateway": (
+        "gateway",
+        "The agent of a gateway, beside private systems: run, check, install.",
+    ),
+    "gateways": (
+        "gateways",
+        "List the gateways to private networks with their agents, for operators. Exit code 1 if one has no agent.",
+    ),
     "link": (
         "link",
         (

@@ -90,13 +90,19 @@ def test(
     A connection's base address gets a GET. A trigger is not run: no request is sent to it. If each person connects the
     entry, the states are shown, of one person with --for, and no request is sent but for people of the local tenant.
     Tokens are not renewed. An entry with on_behalf_of is tested for the caller of --as or --token-file; without one, no
-    token is requested. Exit code 1 if a stage fails.
+    token is requested. An entry with a gateway is tested in the server, by an operator: --as and --token-file say who.
+    Exit code 1 if a stage fails.
     """
+    from postern.cli.gateways import stages_in_server
     from postern.cli.grant_trial import granted_stages, is_granted, whose_grant
     from postern.connections.entry_trial import stages_of
 
     here = workspace()
     entry = entry_named(name, here.settings)
+    if _is_by_gateway(entry, here.settings):
+        passed = asyncio.run(show(stages_in_server(here, entry, who, token_file)))
+        _conclude(here, entry, passed=passed, answered=True)
+        raise typer.Exit(0 if passed else 1)
     whose = whose_grant(entry, here, person)
     if here.local is not None:
         export_local_credential(here.local)
@@ -107,6 +113,17 @@ def test(
     passed = asyncio.run(show(stages, shown))
     _conclude(here, entry, passed=passed, answered=shown[-1].name == "grant")
     raise typer.Exit(0 if passed else 1)
+
+
+def _is_by_gateway(entry: str, settings: Settings) -> bool:
+    """Whether agents are needed for the entry's address or its tokens. One that people connect, or that is used on
+    behalf of a caller, is tested in the console then."""
+    found = entries(settings)[entry]
+    if found.gateway is None and getattr(found.auth, "gateway", None) is None:
+        return False
+    if isinstance(found.auth, GrantedAuth):
+        stop(f"{entry} is connected by people, and reached by a gateway: test it at /console/connections.", 2)
+    return True
 
 
 def _caller_of(entry: str, here: Workspace, who: str | None, token_file: str | None) -> "CallerToken | None":

@@ -58,7 +58,7 @@ def dev(host: Host = None, port: Port = None) -> None:
             return f"{program()} token {who}" if (who := options(trigger)) else ""
 
         address = bound_address(place, listener)
-        settings = local_settings(local, address)
+        settings = _with_gateway(local_settings(local, address), local)
         local.sign_ins.redirect_uris |= connection_callbacks(local, settings)
         with readable_folder():
             app = create_app(
@@ -75,6 +75,7 @@ def dev(host: Host = None, port: Port = None) -> None:
 
         def ready(address: str) -> None:
             local.set_server_url(address)
+            _start_agent(settings, local, address)
             warn_of_exposed_files(settings.database_url)
             snapshot = app.catalog.snapshot
             if settings.console != "off":
@@ -85,6 +86,25 @@ def dev(host: Host = None, port: Port = None) -> None:
             err.print(first_steps(snapshot, address, options), markup=False, highlight=False, soft_wrap=True)
 
         raise typer.Exit(run(config, listener=listener, ready=ready))
+
+
+def _with_gateway(settings: Settings, local: LocalTenant) -> Settings:
+    """The settings whose gateway `local` admits the agent of this process."""
+    if "local" not in settings.gateways:
+        return settings
+    from postern.cli.local_gateway import with_local_agent
+
+    return with_local_agent(settings, local)
+
+
+def _start_agent(settings: Settings, local: LocalTenant, address: str) -> None:
+    """Run the agent of the gateway `local`, which ends with this process."""
+    if "local" not in settings.gateways:
+        return
+    from postern.cli.local_gateway import LocalAgent
+
+    LocalAgent(settings, local, address)
+    err.print("Gateway local: its agent runs here.", markup=False, highlight=False)
 
 
 def _check(given: Settings) -> None:

@@ -194,10 +194,20 @@ def _steps(steps: Any) -> Text:
 def _calls(calls: Any) -> Text:
     text = Text()
     for number, call in enumerate(_list(calls)):
-        text.append("" if number else "calls\n", "bold").append("  ").append_text(_outcome(call))
-        text.append(f"  {plain(call.get('name'))}  {between(call.get('started_at'), call.get('ended_at'))}")
+        text.append("" if number else "calls\n", "bold").append("  ")
+        if call.get("requests"):
+            text.append(f"{plain(call['requests'])} further requests{_by(call)}\n")
+            continue
+        text.append_text(_outcome(call))
+        text.append(f"  {plain(call.get('name'))}  {between(call.get('started_at'), call.get('ended_at'))}{_by(call)}")
         text.append("".join(f"  {plain(call[name])}" for name in ("run_id", "url") if call.get(name)) + "\n", "dim")
     return text
+
+
+def _by(call: Record) -> str:
+    """By which gateway and agent it was sent."""
+    names = ", ".join(plain(call[name]) for name in ("gateway", "agent") if call.get(name))
+    return f"  by {names}" if names else ""
 
 
 def _list(value: Any) -> list[Record]:

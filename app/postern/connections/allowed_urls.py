@@ -2,9 +2,9 @@
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import unquote_to_bytes
 
 from postern.connections.faults import ConnectionFault
+from postern.dot_segments import climbs
 from postern.http_client import URL, Request
 from postern.loopback import is_loopback
 
@@ -13,7 +13,6 @@ POLL = "postern.poll"
 
 _REFUSED_METHODS = ("CONNECT", "TRACE")
 """CONNECT opens a tunnel, and TRACE echoes the request's credential (RFC 9110, sections 9.3.6 and 9.3.8)."""
-_MOST_DECODINGS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +20,18 @@ class AllowedUrls:
     """The address of one entry. With `exact`, only this path is allowed, and requests with POLL at the same origin.
     Otherwise everything at or below the path is allowed. The query of an exact address is added to the request that is
     sent, because it may hold a signature. A result may also be at the origins of `results_at`: such a request is not
-    signed, because the credential is for the entry's own origin."""
+    signed, because the credential is for the entry's own origin. With `by_gateway` the address may be http: the way to
+    the agent beside it is encrypted."""
 
     entry: str
     url: URL = field(repr=False)
     exact: bool = False
     results_at: tuple[str, ...] = ()
+    by_gateway: bool = False
 
     def __post_init__(self) -> None:
         """Check that the connection is encrypted."""
-        if not secure(self.url):
+        if not (secure(self.url) or self.by_gateway):
             raise ConnectionFault(self.entry, "is plain http", "Write https://; http is for loopback only")
         if self.url.userinfo:
             raise ConnectionFault(self.entry, "has a user name in its address", "Leave out everything up to the @")
@@ -103,33 +104,6 @@ def check_form(request: Request, entry: str) -> None:
     hosts = [value.lower() for name, value in request.headers.raw if name.lower() == b"host"]
     if hosts != [request.url.netloc]:
         raise ConnectionFault(entry, "has a request with a Host of its own", "Leave out the Host header")
-
-
-def climbs(path: bytes) -> bool:
-    """Whether a server could read the path as leading to a parent folder. This covers dot segments, also with
-    parameters (`..;x`) or between encoded slashes, encoded dots, backslashes, each also encoded several times, and
-    bytes that are not UTF-8 (overlong forms). An encoded slash alone is data of its segment (RFC 3986, section 2.2):
-    however often a server decodes it, the path stays below its beginning. `path` begins with a slash."""
-    if path.startswith(b"//") or re.search(rb"%(25)*(2e|5c)", path, re.IGNORECASE):
-        return True
-    for _ in range(_MOST_DECODINGS):
-        if _has_way_up(path):
-            return True
-        decoded = unquote_to_bytes(path)
-        if decoded == path:
-            return False
-        path = decoded
-    return True
-
-
-def _has_way_up(path: bytes) -> bool:
-    try:
-        text = path.decode()
-    except UnicodeDecodeError:
-        return True
-    if "\\" in text or any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
-        return True
-    return any(segment.partition(";")[0].strip() in (".", "..") for segment in text.split("/"))
 
 
 def _path(url: URL) -> bytes:

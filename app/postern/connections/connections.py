@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,10 +16,12 @@ from postern.connections.entry_transport import Caps, EntryTransport
 from postern.connections.faults import ConnectionFault
 from postern.connections.places import TOKEN, Places, most_here
 from postern.connections.retry_transport import Retries
+from postern.connections.route import DIRECT, Route, route_of, token_route_of
 from postern.connections.vault.vault import vault_of
 from postern.home_loop import HomeLoop
 from postern.http_client import URL, AsyncBaseTransport, AsyncClient, pool
 from postern.settings import GrantedAuth, NoAuth, OnBehalfOfAuth
+from postern.settings.descriptions import entries
 from postern.settings.types import Table
 
 if TYPE_CHECKING:
@@ -27,8 +29,11 @@ if TYPE_CHECKING:
 
     from postern.authoring.context import Context
     from postern.connections.auth.sign_in import SignIn
+    from postern.connections.noted_requests import NotedRequests
+    from postern.connections.tunnels import Tunnels
     from postern.connections.vault.secret import Secrets
     from postern.settings import Auth, SecretReference, Settings
+    from postern.tunnels import OpenTunnel
 
 MOST_KEPT = 100
 """Idle connections of all entries together."""
@@ -58,6 +63,7 @@ class _Opened:
     caps: Caps
     headers: "Mapping[str, SecretReference]"
     results_at: tuple[str, ...]
+    route: Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,8 @@ class Connections:
     those that call it from another one.
 
     `secrets` replaces the vault of the settings. `retries` is the policy for repeated calls. `in_progress` says
-    of a run whether it has not ended; the runner sets it.
+    of a run whether it has not ended; the runner sets it. The server sets `open_tunnel`, which opens tunnels by
+    gateways, and `requests`, which notes what runs send in them.
     """
 
     def __init__(
@@ -92,6 +99,8 @@ class Connections:
         self._retries = retries or Retries()
         self.home = home or HomeLoop()
         self.in_progress: Callable[[str], bool] = lambda _: True
+        self.open_tunnel: OpenTunnel | None = None
+        self.requests: NotedRequests | None = None
         self.vault = vault_of(settings, authority)
         self._secrets = secrets or self.vault
         self._closing = AsyncExitStack()
@@ -99,7 +108,8 @@ class Connections:
         self._places = Places(most_here())
         self._entries: dict[str, _Entry] = {}
         self._of_runs: dict[type, SignInOfRun] = {}
-        self._ways: dict[tuple[str, Auth, Mapping[str, SecretReference]], SignIn] = {}
+        self._ways: dict[tuple[str, Auth, Mapping[str, SecretReference], Route], SignIn] = {}
+        self._pools: dict[Route, AsyncBaseTransport] = {}
 
     async def secret(self, name: str) -> str:
         """The value of a secret of the Key Vault. Raises ConnectionFault."""
@@ -114,7 +124,7 @@ class Connections:
         found = self._settings.connections.get(name)
         if found is None:
             raise _unknown(name, list(self._settings.connections))
-        return self.open(
+        opened = self.open(
             f"connections.{name}",
             found.base_url,
             found.auth,
@@ -122,7 +132,11 @@ class Connections:
             response_bytes=found.max_response_bytes,
             headers=found.headers,
             ctx=ctx,
+            route=route_of(found),
         )
+        if self.requests is not None and found.gateway is not None and ctx is not None and ctx.recorded:
+            opened.noting = self.requests.of(ctx, f"connections.{name}", found.gateway)
+        return opened
 
     def sign_in_of_runs(self, auth: type, sign_in: "SignInOfRun") -> None:
         """Entries with this `auth` are signed for each run. They are not ready before."""
@@ -141,14 +155,15 @@ class Connections:
         headers: "Mapping[str, SecretReference]" = NONE,
         results_at: tuple[str, ...] = (),
         ctx: "Context | None" = None,
-    ) -> AsyncClient:
+        route: Route = DIRECT,
+    ) -> EntryClient:
         """A new client of an entry. What its clients share is opened again only if one of these arguments changes. It
         may use addresses at or below `url`. With `exact` it may use only `url` itself, and poll for results at its
         origin (POLL in `allowed_urls.py`). `seconds` limits a call, and `response_bytes` a reply. Entries of one
         `signer` share a credential; errors of signing in name the signer. `headers` are sent beside the `auth`, and
         results may also be at the origins of `results_at`. `ctx` is the run that the client is for: a sign-in for it is
-        made anew and kept nowhere else. Raises ConnectionFault."""
-        opened = _Opened(url, auth, exact, Caps(seconds, response_bytes), headers, results_at)
+        made anew and kept nowhere else. `route` is the way there. Raises ConnectionFault."""
+        opened = _Opened(url, auth, exact, Caps(seconds, response_bytes), headers, results_at, route)
         known = self._entries.get(entry)
         if known is None or known.opened != opened:
             known = self._entries[entry] = self._open(entry, opened, signer or entry)
@@ -191,21 +206,31 @@ class Connections:
     def provider_client(self, entry: str) -> AsyncClient:
         """A client for the provider at which people connect an entry. It has places of its own: a provider that does
         not respond takes none from the token requests of other entries."""
-        return self._token_client(f"the provider of {entry}")
+        found = entries(self._settings).get(entry)
+        route = DIRECT if found is None else token_route_of(found.auth, route_of(found))
+        return self._token_client(f"the provider of {entry}", route)
 
-    def _token_client(self, name: str) -> AsyncClient:
-        return EntryClient(EntryTransport(name, None, self._pool, TOKEN_CAPS, self._retries, self._places, TOKEN))
+    def _token_client(self, name: str, route: Route = DIRECT) -> AsyncClient:
+        pool = self._pool_of(route)
+        return EntryClient(EntryTransport(name, None, pool, TOKEN_CAPS, self._retries, self._places, TOKEN))
 
     def _open(self, entry: str, opened: _Opened, signer: str) -> _Entry:
-        place = AllowedUrls(entry, URL(opened.url), opened.exact, opened.results_at)
-        way = self._ways.get((signer, opened.auth, opened.headers))
+        by_gateway = opened.route.gateway is not None
+        place = AllowedUrls(entry, URL(opened.url), opened.exact, opened.results_at, by_gateway)
+        tokens = token_route_of(opened.auth, opened.route)
+        key = (signer, opened.auth, opened.headers, tokens)
+        way = self._ways.get(key)
         if way is None:
             auth = NoAuth() if isinstance(opened.auth, OF_RUNS) else opened.auth
-            way = sign_in(signer, auth, self.context, opened.headers)
+            context = self.context
+            if tokens != DIRECT:
+                context = replace(context, http=self._token_client(f"the token endpoint of {signer}", tokens))
+            way = sign_in(signer, auth, context, opened.headers)
             if way is not None:
-                self._ways[signer, opened.auth, opened.headers] = way
+                self._ways[key] = way
                 self._closing.push_async_callback(way.aclose)
-        return _Entry(opened, EntryTransport(entry, place, self._pool, opened.caps, self._retries, self._places), way)
+        transport = EntryTransport(entry, place, self._pool_of(opened.route), opened.caps, self._retries, self._places)
+        return _Entry(opened, transport, way)
 
     async def aclose(self) -> None:
         """Close every connection, even if closing another one fails."""
@@ -216,6 +241,27 @@ class Connections:
         settings = self._settings
         made = pool(settings.ca_bundle, most=self._places.most, kept=MOST_KEPT, proxy=settings.way_out)
         self._closing.push_async_callback(made.aclose)
+        return made
+
+    @cached_property
+    def tunnels(self) -> "Tunnels":
+        """The tunnels of all entries by gateways."""
+        from postern.connections.tunnels import Tunnels
+
+        made = Tunnels(lambda: self.open_tunnel, self._settings.ca_bundle, self._places.most, MOST_KEPT)
+        self._closing.push_async_callback(made.aclose)
+        return made
+
+    def _pool_of(self, route: Route) -> AsyncBaseTransport:
+        if route.gateway is not None:
+            return self.tunnels.of(route)
+        if route == DIRECT:
+            return self._pool
+        made = self._pools.get(route)
+        if made is None:
+            most, proxy = self._places.most, self._settings.way_out
+            made = self._pools[route] = pool(route.ca_bundle, most=most, kept=MOST_KEPT, proxy=proxy)
+            self._closing.push_async_callback(made.aclose)
         return made
 
 

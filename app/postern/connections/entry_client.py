@@ -1,10 +1,10 @@
 """The HTTP client that authors get for an entry. Each run gets one of its own: what a run sets in it is in force for
-that run only. The transport and the sign-in are shared."""
+that run only. The transport and the sign-in are shared. Requests by a gateway are noted on their run."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
@@ -26,6 +26,9 @@ from postern.http_client import (
     Response,
     Timeout,
 )
+
+if TYPE_CHECKING:
+    from postern.connections.noted_requests import Noting
 
 CONNECT_SECONDS = 10.0
 
@@ -61,6 +64,7 @@ class EntryClient(AsyncClient):
 
     def __init__(self, transport: EntryTransport, auth: Auth | None = None, home: HomeLoop | None = None) -> None:
         self._home = home or HomeLoop()
+        self.noting: Noting | None = None
         self._entry = transport.entry
         self._place = transport.place
         self._seconds = transport.caps.seconds
@@ -101,6 +105,19 @@ class EntryClient(AsyncClient):
         return await self._home.run(self._send(request, **options))
 
     async def _send(self, request: Request, **options: Any) -> Response:
+        if self.noting is None:
+            return await self._within_limit(request, **options)
+        request.extensions = dict(request.extensions)
+        call = self.noting.begins(request)
+        try:
+            response = await self._within_limit(request, **options)
+        except BaseException as error:
+            self.noting.ends(request, call, error)
+            raise
+        self.noting.ends(request, call, response)
+        return response
+
+    async def _within_limit(self, request: Request, **options: Any) -> Response:
         own_limit = self._place is None and OWN_LIMIT in request.extensions
         deadline = asyncio.get_running_loop().time() + (LONGEST_SECONDS if own_limit else self._seconds)
         request.extensions = {**request.extensions, DEADLINE: deadline, WHOLE: not options.get("stream")}

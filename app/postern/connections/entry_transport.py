@@ -9,13 +9,14 @@ from typing import Any
 
 from postern.connections.allowed_urls import AllowedUrls, check_form, secure
 from postern.connections.auth.sign_in import SIGN, signed
+from postern.connections.by_gateway import by
 from postern.connections.content_coding import coding_of
 from postern.connections.faults import ConnectionFault
 from postern.connections.places import CONNECTION, Places
 from postern.connections.response import Answer
 from postern.connections.response_body import Body, worded
 from postern.connections.retry_transport import PASSING, Retries, repeatable
-from postern.http_client import AsyncBaseTransport, Headers, Request, Response, TransportError
+from postern.http_client import BY, ENTRY, AsyncBaseTransport, Headers, Request, Response, TransportError
 from postern.telemetry.spans import CURRENT, span
 from postern.trace import RUN, Trace, traceparent
 
@@ -90,7 +91,9 @@ class EntryTransport(AsyncBaseTransport):
             if request.extensions.get(WHOLE) and response.status_code not in PASSING and repeatable(request):
                 await body.load()  # a body that breaks off is a failed attempt too
         except (TransportError, SSLError) as error:
+            _note(request, by(error))
             raise worded(error, self.entry, request) from None
+        _note(request, response.extensions.get(BY))
         return response
 
     async def _take(self, request: Request) -> str:
@@ -104,11 +107,14 @@ class EntryTransport(AsyncBaseTransport):
 
     async def _send(self, copy: Request, deadline: float, who: str) -> tuple[Response, Body]:
         """Send it in the place that was taken. Closing the reply's body gives the place back."""
+        sending = ENTRY.set(self.entry)
         try:
             found = await self.pool.handle_async_request(copy)
         except BaseException:
             self.places.give_back(self.entry, who)
             raise
+        finally:
+            ENTRY.reset(sending)
         headers, coding = _without_coding(found.headers)
         body = Body(
             found.stream,  # type: ignore[arg-type]  # an asynchronous transport's
@@ -119,7 +125,9 @@ class EntryTransport(AsyncBaseTransport):
             done=partial(self.places.give_back, self.entry, who),
         )
         # Not passed on: the reason phrase of the status, which errors would repeat, and the socket.
-        extensions = {"http_version": found.extensions.get("http_version", b"HTTP/1.1")}
+        extensions: dict[str, Any] = {"http_version": found.extensions.get("http_version", b"HTTP/1.1")}
+        if BY in found.extensions:
+            extensions[BY] = found.extensions[BY]
         return Answer(found.status_code, headers=headers, stream=body, extensions=extensions), body
 
     def _sealed(self, request: Request) -> Request:
@@ -147,6 +155,13 @@ class EntryTransport(AsyncBaseTransport):
     def _deadline(self, request: Request) -> float:
         deadline: float | None = request.extensions.get(DEADLINE)
         return deadline if deadline is not None else asyncio.get_running_loop().time() + self.caps.seconds
+
+
+def _note(request: Request, sent_by: tuple[str, str] | None) -> None:
+    """Write down by which gateway and agent the request was sent, for the record of its run."""
+    noted = request.extensions.get(BY)
+    if noted is not None and sent_by is not None:
+        noted.gateway, noted.agent = sent_by
 
 
 def _pass_on_trace(headers: Headers, run_id: str, trace: Trace | None) -> None:

@@ -8,12 +8,9 @@ that person. Its tokens are not renewed (`grants/trial.py`). An entry on behalf 
 of a caller, if there is one.
 """
 
-import asyncio
-import re
-import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
@@ -21,7 +18,9 @@ from urllib.parse import urlsplit
 from postern.clouds import AUTHORITIES
 from postern.connections.auth.sign_in import SignIn
 from postern.connections.connections import Connections
+from postern.connections.direct_trial import REACHED, WOULD_RUN, connected, not_reached
 from postern.connections.faults import ConnectionFault
+from postern.connections.gateway_trial import gateway_stages
 from postern.connections.grants.entra_addresses import EntraAccounts
 from postern.connections.grants.entries import GrantedEntry, granted_entries
 from postern.connections.grants.oauth_provider import provider_of
@@ -29,24 +28,20 @@ from postern.connections.grants.tokens import Access
 from postern.connections.grants.trial import NOBODY, OneToken, Trial, Whose
 from postern.connections.on_behalf_of.caller_token import CallerToken
 from postern.connections.on_behalf_of.sign_in import OnBehalfOf
+from postern.connections.route import route_of
 from postern.connections.sealing.vault_keys import GRANTS_KEY, VaultKeys
 from postern.connections.stage import Stage
-from postern.connections.unreached import PROXY_SIGNS_IN, by_proxy, is_untrusted, of_certificate
 from postern.http_client import AsyncClient, HTTPError
 from postern.journal.grants import grant_name
 from postern.journal.server_processes import Transaction
 from postern.proxy import Proxy
 from postern.settings import Connection, GrantedAuth, OnBehalfOfAuth, Settings, Trigger
+from postern.tunnels import OpenTunnel
 
 if TYPE_CHECKING:
     from postern.authoring.context import Context
 
-REACHED = "reached"
-CONNECT_SECONDS = 10.0
-_HTTPS_PORT, _HTTP_PORT = 443, 80
 
-
-WOULD_RUN = "it would run the trigger"
 WOULD_BE_THEIRS = "it would be sent as a person"
 NO_CALLER = "it would be sent on behalf of a caller"
 
@@ -62,10 +57,15 @@ class OfPeople:
 
 
 async def stages_of(
-    entry: str, settings: Settings, of: OfPeople | None = None, caller: CallerToken | None = None
+    entry: str,
+    settings: Settings,
+    of: OfPeople | None = None,
+    caller: CallerToken | None = None,
+    open_tunnel: OpenTunnel | None = None,
 ) -> AsyncIterator[Stage]:
     """Every stage of the existing entry `connections.NAME` or `triggers.NAME`, up to the first that fails. `of` is for
-    entries that people connect, and `caller` for those on behalf of a caller."""
+    entries that people connect, `caller` for those on behalf of a caller, and `open_tunnel` for those by a gateway,
+    which only a server has."""
     kind, _, name = entry.partition(".")
     found = settings.connections[name] if kind == "connections" else settings.triggers[name]
     if isinstance(found.auth, GrantedAuth):
@@ -73,18 +73,18 @@ async def stages_of(
         yield Stage("entry", True, f"{entry}, connected by {'each person' if granted.per_user else 'an operator'}")
         if of is None:
             raise ValueError("the grants of an entry that people connect are in the journal")
-        async for stage in _granted(granted, settings, of):
+        async for stage in _granted(granted, settings, of, open_tunnel):
             yield stage
         return
     if isinstance(found.auth, OnBehalfOfAuth):
         yield Stage("entry", True, f"{entry}, on behalf of the caller of a run")
-        async for stage in _on_behalf_of(entry, found, found.auth, settings, caller):
+        async for stage in _on_behalf_of(entry, found, found.auth, settings, caller, open_tunnel):
             yield stage
         return
     yield Stage("entry", True, f"{entry}, of type {found.auth.type}")
     try:
-        async with _client(entry, found, settings) as (client, sign_in):
-            async for stage in stages_with(client, sign_in, entry, found, settings.ca_bundle, settings.way_out):
+        async with _client(entry, found, settings, open_tunnel) as (client, sign_in, way):
+            async for stage in stages_with(client, sign_in, entry, found, way):
                 yield stage
     except ConnectionFault as fault:
         yield Stage("usable", False, f"{fault.entry} {fault.wrong}", fault.fix)
@@ -95,8 +95,7 @@ async def stages_with(
     sign_in: SignIn | None,
     entry: str,
     found: Connection | Trigger,
-    ca_bundle: Path | None,
-    proxy: Proxy | None = None,
+    way: "Way",
 ) -> AsyncIterator[Stage]:
     """The stages from sign-in onwards, with a client of the entry."""
     if sign_in is not None:
@@ -105,82 +104,146 @@ async def stages_with(
             if not stage.passed:
                 return
     if isinstance(found, Trigger):
-        yield await connected(found.url, entry, ca_bundle, proxy)
+        stages = way.without_request(entry, found, WOULD_RUN)
     else:
+        stages = way.with_request(entry, found, client)
+    async for stage in stages:
+        yield stage
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The way to an entry: directly, or by a gateway."""
+
+    ca_bundle: Path | None = None
+    proxy: Proxy | None = None
+    open_tunnel: OpenTunnel | None = None
+
+    async def with_request(self, entry: str, found: Connection, client: AsyncClient) -> AsyncIterator[Stage]:
+        """Reach the base address by a GET, after the way by a gateway has been tested."""
+        async for stage in self._by_gateway(entry, found):
+            yield stage
+            if not stage.passed:
+                return
         yield await _requested(client, entry, found)
+
+    async def without_request(self, entry: str, found: Connection | Trigger, why: str) -> AsyncIterator[Stage]:
+        """Open a connection, and send no request. `why` says why."""
+        key, url = ("url", found.url) if isinstance(found, Trigger) else ("base_url", found.base_url)
+        if found.gateway is None:
+            bundle = found.ca_bundle or self.ca_bundle
+            yield await connected(url, entry, bundle, self.proxy, key=key, why=why)
+            return
+        async for stage in self._by_gateway(entry, found):
+            yield stage
+            if not stage.passed:
+                return
+        yield Stage(REACHED, True, f"{urlsplit(url).hostname}; no request was sent, because {why}")
+
+    async def _by_gateway(self, entry: str, found: Connection | Trigger) -> AsyncIterator[Stage]:
+        if found.gateway is not None and self.open_tunnel is not None:
+            bundle = found.ca_bundle or self.ca_bundle
+            async for stage in gateway_stages(entry, found, self.open_tunnel, bundle):
+                yield stage
+
+
+def _way(connections: Connections, settings: Settings) -> Way:
+    return Way(settings.ca_bundle, settings.way_out, connections.tunnels.open)
+
+
+def _opened(settings: Settings, open_tunnel: OpenTunnel | None) -> Connections:
+    connections = Connections(settings, settings.authority or AUTHORITIES[settings.cloud])
+    connections.open_tunnel = open_tunnel
+    return connections
 
 
 @asynccontextmanager
 async def _client(
-    entry: str, found: Connection | Trigger, settings: Settings
-) -> AsyncIterator[tuple[AsyncClient, SignIn | None]]:
-    connections = Connections(settings, settings.authority or AUTHORITIES[settings.cloud])
+    entry: str, found: Connection | Trigger, settings: Settings, open_tunnel: OpenTunnel | None
+) -> AsyncIterator[tuple[AsyncClient, SignIn | None, Way]]:
+    connections = _opened(settings, open_tunnel)
     try:
+        client: AsyncClient
         if isinstance(found, Trigger):
-            client = connections.open(entry, found.url, found.auth, exact=True, headers=found.headers)
+            client = connections.open(
+                entry, found.url, found.auth, exact=True, headers=found.headers, route=route_of(found)
+            )
         else:
             client = connections.client(entry.partition(".")[2])
-        yield client, connections.sign_in(entry)
+        yield client, connections.sign_in(entry), _way(connections, settings)
     finally:
         await connections.aclose()
 
 
-async def _granted(granted: GrantedEntry, settings: Settings, of: OfPeople) -> AsyncIterator[Stage]:
+async def _granted(
+    granted: GrantedEntry, settings: Settings, of: OfPeople, open_tunnel: OpenTunnel | None
+) -> AsyncIterator[Stage]:
     """The stages of an entry that people connect, after the first."""
-    connections = Connections(settings, settings.authority or AUTHORITIES[settings.cloud])
+    connections = _opened(settings, open_tunnel)
     try:
         keys = VaultKeys(connections.vault, settings.grants_key_name or "", GRANTS_KEY)
-        provider = provider_of(granted.name, granted.auth, connections.context, of.accounts)
+        context = connections.context
+        if granted.auth.gateway is not None:
+            context = replace(context, http=connections.provider_client(granted.entry))
+        provider = provider_of(granted.name, granted.auth, context, of.accounts)
         tokens: list[Access] = []
         passed = True
         async for stage in Trial(granted, connections.context, keys, provider, of.read).stages(of.whose, tokens):
             passed = stage.passed
             yield stage
         if passed:
-            yield await _reached(granted, connections, settings, of.whose, tokens)
+            async for stage in _reached(granted, connections, _way(connections, settings), of.whose, tokens):
+                yield stage
     finally:
         await connections.aclose()
 
 
 async def _reached(
-    granted: GrantedEntry, connections: Connections, settings: Settings, whose: Whose, tokens: list[Access]
-) -> Stage:
+    granted: GrantedEntry, connections: Connections, way: Way, whose: Whose, tokens: list[Access]
+) -> AsyncIterator[Stage]:
     """Whether the other side is reached: with a token if that is allowed, else by a connection alone."""
     entry, found = granted.entry, granted.found
-    if isinstance(found, Trigger):
-        return await connected(found.url, entry, settings.ca_bundle, settings.way_out)
-    if not tokens or (granted.per_user and not whose.sends):
-        proxy, why = settings.way_out, WOULD_BE_THEIRS
-        return await connected(found.base_url, entry, settings.ca_bundle, proxy, key="base_url", why=why)
+    if isinstance(found, Trigger) or not tokens or (granted.per_user and not whose.sends):
+        why = WOULD_RUN if isinstance(found, Trigger) else WOULD_BE_THEIRS
+        async for stage in way.without_request(entry, found, why):
+            yield stage
+        return
     domains = granted.auth.preset.domains
     connections.sign_in_of_runs(GrantedAuth, lambda entry, _, __: OneToken(entry, tokens[0], domains))
     client = connections.client(entry.partition(".")[2], cast("Context", _NO_RUN))
     try:
-        return await _requested(client, entry, found)
+        async for stage in way.with_request(entry, found, client):
+            yield stage
     except ConnectionFault as fault:
-        return Stage(REACHED, False, f"{fault.entry} {fault.wrong}", fault.fix)
+        yield Stage(REACHED, False, f"{fault.entry} {fault.wrong}", fault.fix)
 
 
 async def _on_behalf_of(
-    entry: str, found: Connection | Trigger, auth: OnBehalfOfAuth, settings: Settings, caller: CallerToken | None
+    entry: str,
+    found: Connection | Trigger,
+    auth: OnBehalfOfAuth,
+    settings: Settings,
+    caller: CallerToken | None,
+    open_tunnel: OpenTunnel | None,
 ) -> AsyncIterator[Stage]:
     """The stages of an entry on behalf of a caller, after the first. Without a caller no request is sent."""
-    connections = Connections(settings, settings.authority or AUTHORITIES[settings.cloud])
+    connections = _opened(settings, open_tunnel)
+    way = _way(connections, settings)
     shared = OnBehalfOf(entry, auth, connections.context)
     try:
         async for stage in shared.try_out() if caller is None else shared.of_caller(caller).try_out():
             yield stage
             if not stage.passed:
                 return
-        bundle, proxy = settings.ca_bundle, settings.way_out
-        if isinstance(found, Trigger):
-            yield await connected(found.url, entry, bundle, proxy)
-        elif caller is None:
-            yield await connected(found.base_url, entry, bundle, proxy, key="base_url", why=NO_CALLER)
+        if isinstance(found, Trigger) or caller is None:
+            stages = way.without_request(entry, found, WOULD_RUN if isinstance(found, Trigger) else NO_CALLER)
         else:
             own = shared.of_caller(caller)
             connections.sign_in_of_runs(OnBehalfOfAuth, lambda *_: own)
-            yield await _requested(connections.client(entry.partition(".")[2], cast("Context", _NO_RUN)), entry, found)
+            client = connections.client(entry.partition(".")[2], cast("Context", _NO_RUN))
+            stages = way.with_request(entry, found, client)
+        async for stage in stages:
+            yield stage
     except ConnectionFault as fault:
         yield Stage("usable", False, f"{fault.entry} {fault.wrong}", fault.fix)
     finally:
@@ -194,7 +257,7 @@ async def _requested(client: AsyncClient, entry: str, found: Connection) -> Stag
         async with client.stream("GET", "") as response:
             return judged(response.status_code, entry, found)
     except HTTPError as error:
-        return _not_reached(error, entry, "base_url")
+        return not_reached(error, entry, "base_url")
 
 
 def judged(status: int, entry: str, found: Connection) -> Stage:
@@ -221,69 +284,6 @@ def judged(status: int, entry: str, found: Connection) -> Stage:
     return Stage(REACHED, True, detail)
 
 
-async def connected(
-    url: str, entry: str, ca_bundle: Path | None, proxy: Proxy | None = None, *, key: str = "url", why: str = WOULD_RUN
-) -> Stage:
-    """Whether a connection to the host of a URL can be opened. No request is sent, and `why` says why. `key` is the key
-    of the URL in the entry."""
-    parts = urlsplit(url)
-    secure = parts.scheme == "https"
-    host, port = parts.hostname or "", parts.port or (_HTTPS_PORT if secure else _HTTP_PORT)
-    context = ssl.create_default_context(cafile=ca_bundle) if secure else None
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            if context is not None and proxy is not None and proxy.carries(host):
-                writer = await _through(proxy, host, port, context)
-            else:
-                _, writer = await asyncio.open_connection(host, port, ssl=context)
-    except _ProxyRefused as error:
-        allow = f"Let the proxy of POSTERN_PROXY connect to {host}:{port}, or name the host in POSTERN_NO_PROXY"
-        fix = PROXY_SIGNS_IN if str(error) == "407" else allow
-        return Stage(REACHED, False, f"no connection: the proxy of POSTERN_PROXY answered {error}", fix)
-    except (OSError, TimeoutError) as error:
-        return _not_reached(error, entry, key)
-    version = writer.get_extra_info("ssl_object").version() if secure else "no TLS"
-    writer.transport.abort()
-    with suppress(OSError):
-        await writer.wait_closed()
-    return Stage(REACHED, True, f"{parts.hostname}:{port} by {version}; no request was sent, because {why}")
-
-
 _NO_RUN = object()
 """In place of a run: the sign-in of a test does not look at it."""
 _CREDENTIAL = "what it is for (audience or scopes, key, password) and its identity"
-
-
-class _ProxyRefused(Exception):
-    """The proxy does not connect. The text is its status."""
-
-
-async def _through(proxy: Proxy, host: str, port: int, context: ssl.SSLContext) -> asyncio.StreamWriter:
-    """A connection through the proxy (RFC 9110, section 9.3.6), over TLS with the host."""
-    at = urlsplit(proxy.url)
-    to_proxy = context if at.scheme == "https" else None
-    at_port = at.port or (_HTTPS_PORT if to_proxy else _HTTP_PORT)
-    reader, writer = await asyncio.open_connection(at.hostname, at_port, ssl=to_proxy)
-    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    writer.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
-    try:
-        status = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1][:3].decode("ascii", "replace")
-    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, IndexError):
-        status = "nothing that is HTTP"
-    if not re.fullmatch("2[0-9][0-9]", status):
-        writer.transport.abort()
-        raise _ProxyRefused(status if status.isdigit() else "nothing that is HTTP")
-    await writer.start_tls(context, server_hostname=host)
-    return writer
-
-
-def _not_reached(error: Exception, entry: str, key: str) -> Stage:
-    reasons = [each for each in (error, error.__cause__, error.__context__) if each is not None]
-    untrusted = next(filter(is_untrusted, reasons), None)
-    if untrusted is not None:
-        fix = of_certificate(untrusted) or "If a private authority signed it, add that authority to POSTERN_CA_BUNDLE"
-        return Stage(REACHED, False, "its certificate is not trusted", fix)
-    fix = (
-        by_proxy(error) or f"Check the address in {entry}, {key}, and whether this machine can reach it (DNS, firewall)"
-    )
-    return Stage(REACHED, False, f"no connection: {type(error).__name__}", fix)

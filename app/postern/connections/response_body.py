@@ -7,14 +7,17 @@ from contextlib import aclosing
 from ssl import SSLError
 from typing import cast
 
+from postern.connections.by_gateway import of_gateway
 from postern.connections.content_coding import NotUnpacked, Unpacker, is_known, shown
 from postern.connections.faults import ConnectionFault, ResponseFault
 from postern.connections.unreached import remedy
 from postern.http_client import (
+    AgentLost,
     AsyncByteStream,
     ConnectError,
     ConnectTimeout,
     LocalProtocolError,
+    NotOpened,
     ReadError,
     ReadTimeout,
     Request,
@@ -148,6 +151,8 @@ def worded(error: TransportError | SSLError, entry: str, request: Request | None
     that breaks in its encryption, which the library passes on as it is."""
     if isinstance(error, SSLError):
         error = ReadError("")
+    if isinstance(error, NotOpened | AgentLost):
+        return of_gateway(error, entry, request)
     if isinstance(error, LocalProtocolError):
         return ConnectionFault(
             entry,

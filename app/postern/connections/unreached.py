@@ -13,7 +13,10 @@ _BY_PROXY = (
     (("through the proxy of POSTERN_PROXY", "Unable to connect to proxy"), _NO_PROXY),
 )
 
-UNTRUSTED = "Its certificate could not be verified: set POSTERN_CA_BUNDLE to the authorities to trust"
+UNTRUSTED = (
+    "Its certificate could not be verified: set POSTERN_CA_BUNDLE, or ca_bundle of the entry, to the authorities to "
+    "trust"
+)
 _OTHER_HOST = "Its certificate is for another host: write the host name that the certificate is for"
 _CERTIFICATES = (
     ("Hostname mismatch", _OTHER_HOST),

@@ -39,6 +39,7 @@ class EntryRow:
     sign_in: str
     purpose: tuple[str, ...]
     headers: tuple[str, ...]
+    gateway: str
     secrets: tuple[str, ...]
     workflows: tuple[str, ...] = ()
     grant: GrantRow | None = None
@@ -57,6 +58,7 @@ def entry_row(
         plain(sign_in_words(found.auth)),
         tuple(map(plain, facts["for"])),
         tuple(found.headers),
+        plain(found.gateway or ""),
         tuple(dict.fromkeys(facts["secrets"].values())),
         tuple(workflows),
         grant,
@@ -91,7 +93,7 @@ class Connections:
             entry_row(entry, found, users.get(entry.removeprefix(OF_CONNECTIONS), ()), grants.get(entry))
             for entry, found in entries(self.services.settings).items()
         ]
-        return Shown("connections.html", {"rows": rows}, HERE)
+        return Shown("connections.html", {"rows": rows, "gateways": bool(self.services.settings.gateways)}, HERE)
 
     async def test(self, visit: Visit) -> Shown:
         """Test one entry: sign in, then reach the other side. The page shows every stage with what was found."""

@@ -14,6 +14,7 @@ from postern.api.access import visible
 from postern.console import charts, durable_needs, needs
 from postern.console.connect import asker
 from postern.console.first_steps import first_steps
+from postern.console.gateways import of_gateways
 from postern.console.needs import Need
 from postern.console.page import PageRoute, Shown, Visit, unproved
 from postern.console.recent import Recent
@@ -141,6 +142,7 @@ class Home:
             *needs.of_files(services.snapshot().faults),
             *needs.of_secrets(services.secret_states(), services.now()),
             *needs.of_readiness(await self._reasons()),
+            *of_gateways(services.gateways()),
         ]
 
     async def _of_approvals(self, visit: Visit) -> list[Need]:

@@ -97,9 +97,13 @@ def of_step(step: Step) -> Lane:
 
 def of_call(call: CallRecord, depth: int, links: set[str]) -> Lane:
     """A call, which leads to its run if the viewer may see it."""
+    by = f"by {plain(', '.join(filter(None, (call.gateway, call.agent))))}" if call.gateway else ""
+    if call.requests:
+        attempt = Attempt(call.started_at, call.ended_at)
+        return Lane(f"↗ {call.requests} further requests", by, False, depth, [attempt], "call", "")
     failed = call.error is not None or (call.status or 0) >= 400
     outcome = plain(call.error or "") if call.error else f"answered {call.status}" if call.status else "no response"
-    note = f"{outcome}, at {plain(call.url)}" if call.url else outcome
+    note = ", ".join(filter(None, (outcome, f"at {plain(call.url)}" if call.url else "", by)))
     attempt = Attempt(call.started_at, call.ended_at, "failed" if failed else "")
     known = call.run_id if call.run_id in links and not call.url else None
     return Lane(f"↗ {plain(call.name)}", note, failed, depth, [attempt], "call", known or "")

@@ -15,6 +15,7 @@ from postern.console.connections import Connections
 from postern.console.consent import Consent
 from postern.console.explain import Explain
 from postern.console.findings import Findings
+from postern.console.gateways import Gateways
 from postern.console.grant_owners import GrantOwners
 from postern.console.guard import Guard
 from postern.console.home import Home
@@ -47,6 +48,7 @@ PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
     lambda services: Workflows(services).routes,
     lambda services: Access(services).routes,
     lambda services: Connections(services).routes,
+    lambda services: Gateways(services).routes,
     lambda services: GrantOwners(services).routes,
     lambda services: SignedUrls(services).routes,
     lambda services: Secrets(services).routes,

@@ -23,6 +23,7 @@ from postern.connections.grants.provider import Provider
 from postern.connections.stage import Stage
 from postern.connections.vault.secret import SecretState
 from postern.errors import problem
+from postern.gateway.state import GatewayStates
 from postern.identity.explained import Explained
 from postern.security.audit.log import Note, not_noted
 from postern.security.review.review import Review
@@ -74,7 +75,7 @@ class Services:
     people connect, and `provider` returns that of a grant's name. `stages` tests an entry. `review` makes the access
     review as of now. `note` notes events of the audit log, and `run_audit` those about runs. `findings` are the
     actions on findings, `signed_urls` those on signed URLs, `revoking` ends access, and
-    `approvals` and `signals` are the actions on these."""
+    `approvals` and `signals` are the actions on these. `gateways` returns the gateways with their agents."""
 
     settings: Settings
     installation: Installation
@@ -102,6 +103,7 @@ class Services:
     run_audit: RunAudit = field(default_factory=RunAudit)
     findings: FindingActions | None = None
     durable: DurableActions | None = None
+    gateways: GatewayStates = tuple
     revoking: Revoking | None = None
     signed_urls: SignedUrlActions = NO_SIGNED_URLS
     approvals: ApprovalActions | None = None

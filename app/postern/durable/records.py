@@ -7,6 +7,8 @@ from postern.authoring.call_result import Call
 from postern.journal.run import Attempt, Step
 
 _CALL = ("number", "step", "name", "started_at", "ended_at", "run_id", "url", "status", "error")
+_BY = ("gateway", "agent")
+"""Only in the records of calls by a gateway: programs without gateways read the others."""
 
 
 def step_written(step: Step) -> str:
@@ -23,9 +25,10 @@ def step_read(text: str) -> Step:
 
 def call_written(call: Call) -> str:
     """A call as one line of JSON."""
-    return json.dumps([getattr(call, name) for name in _CALL])
+    names = (*_CALL, *_BY) if call.gateway else _CALL
+    return json.dumps([getattr(call, name) for name in names])
 
 
 def call_read(text: str) -> Call:
     """The call that `call_written` wrote."""
-    return Call(**dict(zip(_CALL, json.loads(text), strict=True)))
+    return Call(**dict(zip((*_CALL, *_BY), json.loads(text), strict=False)))

@@ -126,9 +126,15 @@ calls = Table(
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double, nullable=False),
     Column("error_type", Text),
+    Column("gateway", Text),  # this and the next: by which it was sent
+    Column("agent", Text),
+    Column("requests", Integer),  # how many further requests by gateways this row stands for
     PrimaryKeyConstraint("run_id", "number"),
 )
-"""Calls that runs made to triggers, on this server and elsewhere."""
+"""Calls that runs made to triggers, on this server and elsewhere, and their requests by gateways."""
+
+FIRST_REQUEST = 1_000_000_000
+"""The least number of a request in that table. Those of calls are smaller."""
 
 refusals = Table(
     "refusals",

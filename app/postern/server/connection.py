@@ -34,6 +34,9 @@ class ClientConnection(HttpToolsProtocol):
     linger_bytes = 64 * 1024
     write_seconds = 30.0
 
+    awaited = True
+    """Whether the server's stop waits for the end of the connection."""
+
     _phase = BETWEEN
     _keeps_alive = True
     _stopping = False

@@ -46,6 +46,9 @@ SWITCH_INTERVAL = 0.0005
 """Seconds after which a waiting thread gets the interpreter. With Python's 5 ms, a `def` workflow that computes would
 delay the event loop by that long each time."""
 
+LINK_MESSAGE_BYTES = 2**20
+"""Of one message of a link."""
+
 log = structlog.get_logger("postern.server")
 
 
@@ -161,8 +164,9 @@ class Server(uvicorn.Server):
         connections = cast("set[GuardedProtocol]", self.server_state.connections)
         for connection in list(connections):
             connection.drain(0 if self.stop_signal == signal.SIGINT else self.idle)
+        awaited = any(connection.awaited for connection in connections)
         idle: Callable[[], bool] | None = self.lifespan.state.get("idle")
-        if not connections and (idle is None or idle()):
+        if not awaited and (idle is None or idle()):
             return True
         if time.monotonic() < cast("float", self._deadline):
             return False
@@ -206,7 +210,10 @@ def server_config(
         backlog=backlog,
         loop="uvloop" if sys.platform != "win32" else "auto",
         http=GuardedProtocol,
-        ws="none",
+        ws="none",  # see GuardedProtocol: it upgrades nothing but links, with these limits
+        ws_max_size=LINK_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
         interface="asgi3",
         access_log=False,  # it prints query strings
         log_config=None,

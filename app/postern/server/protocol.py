@@ -2,7 +2,8 @@
 
 It is uvicorn's httptools protocol with stricter framing (RFC 9112), limits on what arrives before a body, and limits on
 how long a connection may hang. A rejected request gets one problem document, is reported to the operator, and its
-connection is closed. uvicorn's pipelining, keep-alive and flow control stay as they are.
+connection is closed. uvicorn's pipelining, keep-alive and flow control stay as they are. Nothing is upgraded but links
+of gateways.
 """
 
 from typing import Any
@@ -18,6 +19,8 @@ from postern.server.connection import BETWEEN, BODY, HEAD, ClientConnection
 from postern.server.cycle import Cycle, LingeringTransport
 from postern.server.forwarded import PROTO, unify
 from postern.server.framing import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, check_head, check_size, why
+from postern.server.link_head import PREFIX as LINKS
+from postern.server.link_head import wants_link
 from postern.server.rejection import notice, response_to
 from postern.server.upgrade import body_parser
 from postern.triggers.exchange import EXCHANGE
@@ -29,6 +32,9 @@ ASGI: ASGIVersions = {"version": "3.0", "spec_version": "2.3"}
 
 CHUNK_OVERHEAD_RATIO = 16
 """Each byte of body allows as many bytes of chunk framing; a client that sends chunks of one byte needs 5."""
+
+LINK = b"link"
+"""In place of a body's framing: what follows the head is another protocol."""
 
 
 class GuardedProtocol(ClientConnection):
@@ -77,8 +83,12 @@ class GuardedProtocol(ClientConnection):
             self._head_incomplete(len(data))
 
     def _feed_after_upgrade(self, data: bytes, upgrade: httptools.HttpParserUpgrade | None) -> None:
-        """Nothing is upgraded here. The parser stops after such a head and leaves the rest to the other protocol. Read
-        the rest as the request's body, or as the next request."""
+        """The parser stops after such a head and leaves the rest to the other protocol. A link begins here. Nothing
+        else is upgraded: read the rest as the request's body, or as the next request."""
+        if self._framing is LINK and upgrade is not None:
+            self._phase = BETWEEN
+            self._become_link(data[upgrade.args[0] :])
+            return
         while upgrade is not None:
             data = data[upgrade.args[0] :]
             if self._phase == BODY:
@@ -125,6 +135,9 @@ class GuardedProtocol(ClientConnection):
         self._framing, self.expect_100_continue, fields = check_head(self.url, version, self.headers)
         if fields is None or PROTO in fields:
             unify(self.headers, fields)
+        if self.url.startswith(LINKS) and not self._framing and self._may_link(version):
+            self._framing = LINK
+            return
         self._begin(version, fields)
         self._phase = BODY
         # What comes now are trailers: they must not join the headers, which the scope holds (RFC 9110, section 6.5.1).
@@ -202,7 +215,32 @@ class GuardedProtocol(ClientConnection):
             cycle.set()
 
     def _should_upgrade(self) -> bool:
-        return False
+        return self._framing is LINK
+
+    def _may_link(self, version: str) -> bool:
+        """Whether this request is for a link, and the only one on its connection now. The application says in the
+        lifespan's state whether it takes links."""
+        free = not (self._responses_due() or self._stopping) and self.parser.should_upgrade()
+        return (
+            free
+            and bool(self.app_state.get("links"))
+            and wants_link(self.parser.get_method(), version, self.url, self.headers)
+        )
+
+    def _become_link(self, rest: bytes) -> None:
+        """Hand the connection over. A client waits for the response before it sends more (RFC 6455, section 4.1)."""
+        if rest:
+            self._framing = b""
+            self._reject("bad-request", "bytes after the handshake of a link")
+            return
+        from postern.server.link_protocol import LinkProtocol
+
+        self._unset_keepalive_if_required()
+        self._stop_head_timer()
+        self._outgoing.leave(self)
+        self.scope["method"] = "GET"
+        self.ws_protocol_class = LinkProtocol
+        self._clean.copy().run(self.handle_websocket_upgrade)
 
     # Heads and bodies that are still arriving
 

@@ -13,6 +13,7 @@ from postern.settings.entries import (
     SecretReference,
     Trigger,
 )
+from postern.settings.gateways import Gateway
 from postern.settings.settings import Settings, load_address, load_settings, settings_table
 from postern.settings.sources import SettingProblem, SettingsFault
 
@@ -22,6 +23,7 @@ __all__ = [
     "BasicAuth",
     "Connection",
     "EntraAuth",
+    "Gateway",
     "GrantedAuth",
     "NoAuth",
     "OAuth2Auth",

@@ -86,8 +86,8 @@ class OAuth2Auth(Entry):
     `token_url` overrides a provider's own token URL. `resource` is that of RFC 8707, and `parameters` are further ones
     of the token request, which may replace its `grant_type`. `key_id` (`kid`) and `assertion_audience` (`aud`) are for
     the assertion that a private key signs (RFC 7523), and `certificate_chain` sends the certificates along that are in
-    the secret with the key (`x5c`). Use the properties `address`, `grant` and `authentication`, which
-    include the provider's values.
+    the secret with the key (`x5c`). `gateway` is by whose agents the token URL is reached. Use the properties
+    `address`, `grant` and `authentication`, which include the provider's values.
     """
 
     type: Literal["oauth2"] = "oauth2"
@@ -104,6 +104,7 @@ class OAuth2Auth(Entry):
     key_id: Annotated[StrictStr, AfterValidator(printable)] | None = None
     assertion_audience: Annotated[StrictStr, AfterValidator(printable)] | None = None
     certificate_chain: Annotated[bool, BeforeValidator(switch)] = False
+    gateway: types.EntryName | None = None
 
     @property
     def address(self) -> str:
@@ -138,6 +139,8 @@ class OAuth2Auth(Entry):
     @model_validator(mode="after")
     def _makes_sense(self) -> "OAuth2Auth":
         _has_address(self)
+        if self.gateway is not None and self.address.lower().startswith("http:"):
+            raise fault("has a gateway beside a token_url that is plain http", "Write https://, or leave gateway out")
         if (self.client_secret is None) == (self.private_key is None):
             both = "has both client_secret and private_key" if self.private_key else "needs a client_secret"
             raise fault(both, f"Write client_secret, or private_key for private_key_jwt. {REFERENCE}")

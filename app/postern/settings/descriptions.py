@@ -26,6 +26,18 @@ def described(entry: str, found: Connection | Trigger) -> dict[str, Any]:
         "name": name,
         "address": address,
         "auth": auth.type,
+        **_by_gateway(found),
         "for": [*scopes, *([audience] if audience else [])],
         "secrets": secrets,
     }
+
+
+def _by_gateway(found: Connection | Trigger) -> dict[str, Any]:
+    """The way to the other side, if it is not the usual one."""
+    parts = {
+        "gateway": found.gateway,
+        "tls": found.tls if found.gateway is not None else None,
+        "ca_bundle": str(found.ca_bundle) if found.ca_bundle is not None else None,
+        "auth_gateway": getattr(found.auth, "gateway", None),
+    }
+    return {name: value for name, value in parts.items() if value is not None}

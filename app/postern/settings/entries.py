@@ -1,7 +1,8 @@
 """The entries of `[connections.*]` and `[triggers.*]`: the address and the authentication of an outside system."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Self, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -120,9 +121,27 @@ _AUTHORIZATION = dict.fromkeys(("basic", "oauth2", "entra"), "authorization")
 MaxBytes = Annotated[int, BeforeValidator(types.whole(1))]
 
 
-class _Outside(Entry):
-    """What connections and triggers have in common. `headers` are sent beside the auth, such as a gateway's key."""
+def _base_url(text: str, info: ValidationInfo) -> str:
+    return types.base_url(text, by_gateway=bool(info.data.get("gateway")))
 
+
+def _trigger_url(text: str, info: ValidationInfo) -> str:
+    return types.trigger_url(text, by_gateway=bool(info.data.get("gateway")))
+
+
+AT_AGENT = "gateway"
+"""The value of `tls` with which a gateway's agent reads each request."""
+
+
+class _Outside(Entry):
+    """What connections and triggers have in common. `gateway` names the one by whose agents it is reached: with `tls`
+    "server" TLS is between this server and the other side, and with "gateway" between the agent and the other side.
+    `ca_bundle` is a file of the authorities to trust for this entry. `headers` are sent beside the auth, such as a
+    key of an API gateway."""
+
+    gateway: types.EntryName | None = None  # before the address, which may then be http
+    tls: Literal["server", "gateway"] = "server"
+    ca_bundle: Annotated[Path, AfterValidator(types.authorities)] | None = None
     auth: Auth = NoAuth()
     headers: Headers = Table()
 
@@ -134,11 +153,29 @@ class _Outside(Entry):
             raise fault(f"has {twice} among its headers, which its auth sets", "Leave one of them out")
         return self
 
+    @model_validator(mode="after")
+    def _tls_makes_sense(self) -> Self:
+        if self.tls == AT_AGENT and self.gateway is None:
+            raise fault('has tls = "gateway", and no gateway', 'Write gateway = "NAME", or leave tls out')
+        if self.tls == AT_AGENT and self.ca_bundle is not None:
+            fix = "Write it in gateway.toml of the agent, in the row of this address, or leave tls out"
+            raise fault('has a ca_bundle beside tls = "gateway", where the agent checks the certificate', fix)
+        if self.is_clear and self.tls != AT_AGENT:
+            fix = 'Write https://, or tls = "gateway", with which the agent reads each request'
+            raise fault("is plain http, and has a gateway", fix)
+        return self
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether requests are in the clear between the agent of its gateway and the other side."""
+        address = str(getattr(self, "base_url", "") or getattr(self, "url", ""))
+        return self.gateway is not None and address.lower().startswith("http:")
+
 
 class Connection(_Outside):
     """A named outside system: its address and authentication. `timeout` is in seconds, for one request."""
 
-    base_url: Annotated[StrictStr, AfterValidator(types.base_url)]
+    base_url: Annotated[StrictStr, AfterValidator(_base_url)]
     auth: Auth = Field()  # no default: that a system needs no authentication has to be written
     timeout: Annotated[float, BeforeValidator(_seconds)] = 100
     max_response_bytes: MaxBytes = MAX_RESPONSE_BYTES
@@ -150,7 +187,7 @@ class Trigger(_Outside):
     `honours_idempotency_key` says whether the other side runs requests with one Idempotency-Key once only. If it is
     None, only a Postern does, which its replies show."""
 
-    url: Annotated[StrictStr, AfterValidator(types.trigger_url)] = Field(repr=False)
+    url: Annotated[StrictStr, AfterValidator(_trigger_url)] = Field(repr=False)
     results_at: Annotated[Texts, AfterValidator(types.origins)] = ()
     honours_idempotency_key: Annotated[bool | None, BeforeValidator(switch)] = None
     max_response_bytes: MaxBytes = MAX_RESPONSE_BYTES

@@ -93,7 +93,7 @@ class GrantedAuth(Entry):
     and `token_url`. `refresh_url` is `token_url` if it is not set. `tenant` and `tenants` are for Entra: where people
     sign in (an id, `organizations` or `common`; "" is the tenant of the settings), and which tenants may connect.
     `parameters` are further ones of the authorization request. For Entra a `certificate`, or the `federated` identity
-    may be in place of `client_secret`."""
+    may be in place of `client_secret`. `gateway` is by whose agents this server reaches the provider."""
 
     type: Literal["oauth2"] = "oauth2"
     flow: Annotated[Literal["authorization_code"], BeforeValidator(_flow)]
@@ -113,6 +113,7 @@ class GrantedAuth(Entry):
     client_authentication: ClientAuthentication | None = None
     parameters: Annotated[Mapping[str, StrictStr], AfterValidator(_parameters)] = Field(default_factory=Table)
     per_user: Annotated[bool, BeforeValidator(switch)] = False
+    gateway: types.EntryName | None = None
 
     @property
     def preset(self) -> GrantPreset:
@@ -137,6 +138,9 @@ class GrantedAuth(Entry):
     @model_validator(mode="after")
     def _makes_sense(self) -> "GrantedAuth":
         _is_somewhere(self)
+        addresses = [str(getattr(self, name)) for name in (*_URLS[1:], "issuer")]
+        if self.gateway is not None and any(address.lower().startswith("http:") for address in addresses):
+            raise fault("has a gateway beside an address that is plain http", "Write https://, or leave gateway out")
         _proves_itself(self)
         _is_of_entra(self)
         if not self.scopes and self.preset.scoped:

@@ -5,29 +5,27 @@ are in Key Vault, and the settings name them.
 """
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, PydanticUndefined
+from pydantic_core import PydanticUndefined
 
 from postern.proxy import Proxy
 from postern.settings import security, types
-from postern.settings.entries import KINDS, Connection, Trigger, in_cloud, is_tag
+from postern.settings.entries import Connection, Trigger, in_cloud
+from postern.settings.gateways import Gateway, beside_config, problems_of_gateways
 from postern.settings.own_application import problems_of
+from postern.settings.problems import problem_of
 from postern.settings.sources import (
     PREFIX,
-    SERVICE_LINK_FIX,
     TABLES,
     Found,
     Layer,
     SettingProblem,
     SettingsFault,
-    did_you_mean,
-    printable,
     read_dotenv,
     read_environment,
     read_toml,
@@ -152,6 +150,9 @@ class Settings(BaseModel):
         None, description="`console` or `json`; if unset, `console` on a terminal and `json` elsewhere"
     )
     people: Mapping[types.PersonName, types.Guid] = Field({}, description="Short names for object ids")
+    gateways: Mapping[types.EntryName, Gateway] = Field(
+        {}, description="Gateways, by which entries are reached in a private network"
+    )
     connections: Annotated[Mapping[types.EntryName, Connection], AfterValidator(in_cloud())] = Field(
         {}, description="Outside systems that workflows may reach"
     )
@@ -172,29 +173,6 @@ class Settings(BaseModel):
 
 
 _NAMES = tuple(name for name in Settings.model_fields if name not in TABLES)
-_PLAIN_WORDS = {
-    "missing": ("is missing", "Add it"),
-    "string_type": ("is not a string", "Write a string, in quotes"),
-    "path_type": ("is not a path", "Write a string, in quotes"),
-    "tuple_type": ("is not a list", 'Write a list, ["one", "two"]'),
-    "dict_type": ("is not a table", "Write a table"),
-    "mapping_type": ("is not a table", "Write a table"),
-    "model_type": ("is not a table", "Write a table"),
-}
-_HARMLESS = {
-    ("base_url",),
-    ("timeout",),
-    ("max_response_bytes",),
-    ("max_response_elements",),
-    ("honours_idempotency_key",),
-    ("auth", "managed_identity"),
-    ("auth", "federated"),
-    ("auth", "certificate_chain"),
-    ("auth", "per_user"),
-}
-_USER_OR_QUERY = re.compile(r"[:/].*@|@.*[:/]|\?")
-"""What is before the host, or the query, of a URL that may lack its scheme. An e-mail address is shown."""
-_SECRET_WORDS = ("secret", "password", "key", "token", "database_url")
 
 
 def load_settings(
@@ -207,11 +185,12 @@ def load_settings(
     Tables are merged entry by entry. Raises SettingsFault with all problems."""
     problems: list[SettingProblem] = []
     found, config = _read(os.environ if environ is None else environ, folder, _defaults(defaults or {}), problems)
+    found = beside_config(found, config.parent)
     try:
         settings = Settings(**_nested(found) | {"config": config})
-        problems += _of_own_application(settings, found)
+        problems += _between(settings, found)
     except ValidationError as error:
-        problems += (_problem(detail, found) for detail in error.errors(include_url=False))
+        problems += (problem_of(detail, found, Settings.model_fields) for detail in error.errors(include_url=False))
     if problems:
         raise SettingsFault(problems)
     return settings
@@ -225,7 +204,9 @@ def load_address(environ: Mapping[str, str] | None = None, *, folder: Path = Pat
     try:
         settings = Settings(**_nested(here))
     except ValidationError as error:
-        raise SettingsFault(_problem(detail, here) for detail in error.errors(include_url=False)) from None
+        raise SettingsFault(
+            problem_of(detail, here, Settings.model_fields) for detail in error.errors(include_url=False)
+        ) from None
     return settings.host, settings.port
 
 
@@ -274,58 +255,9 @@ def _nested(found: Layer) -> dict[str, Any]:
     return values
 
 
-def _problem(detail: ErrorDetails, found: Layer) -> SettingProblem:
-    """A pydantic error in plain words, with the place of the value."""
-    tagged = tuple(map(str, detail["loc"]))
-    of_key = tagged[-1] == "[key]"
-    place = tuple(part for n, part in enumerate(tagged) if part != "[key]" and not is_tag(tagged, n))
-    where = found.get(place[:2]) or found.get(place[:1])
-    setting, source = where.at(place) if where else (PREFIX + place[0].upper(), "default")
-    context = detail.get("ctx", {})
-    if detail["type"] == "setting":
-        wrong, fix = context["wrong"], context["fix"]
-    elif detail["type"] == "literal_error":
-        wrong, fix = f"is not one of {context['expected']}", "Write one of these"
-    elif detail["type"] == "extra_forbidden":
-        wrong, fix = "is not a known key", did_you_mean(place[-1], _known_keys(tagged))
-    else:
-        wrong, fix = _PLAIN_WORDS.get(detail["type"], ("cannot be used", "See the table of settings"))
-    if place == ("port",) and str(detail["input"]).startswith("tcp://"):
-        fix = SERVICE_LINK_FIX
-    if detail["type"] in ("missing", "extra_forbidden"):
-        return SettingProblem(setting, source, wrong, fix)
-    shown = printable(place[-1]) if of_key else _shown(place, context.get("part") or detail["input"])
-    return SettingProblem(setting, source, f"{shown} {wrong}", fix)
-
-
-def _of_own_application(settings: Settings, found: Layer) -> Iterator[SettingProblem]:
-    for place, wrong, fix in problems_of(
-        settings.connections, settings.triggers, settings.tenant_id, settings.client_id
-    ):
+def _between(settings: Settings, found: Layer) -> Iterator[SettingProblem]:
+    """What is wrong with entries because of other settings."""
+    of_application = problems_of(settings.connections, settings.triggers, settings.tenant_id, settings.client_id)
+    of_gateways = problems_of_gateways(settings.gateways, settings.people, settings.connections, settings.triggers)
+    for place, wrong, fix in (*of_application, *of_gateways):
         yield SettingProblem(*found[place[:2]].at(place), wrong, fix)
-
-
-def _shown(place: tuple[str, ...], value: Any) -> str:
-    """The value for showing, or "the value" if it could contain a secret."""
-    secret = any(word in part for word in _SECRET_WORDS for part in place)
-    if place[0] in ("connections", "triggers"):
-        secret = place[2:] not in _HARMLESS  # an operator may have put a secret into the wrong key
-    if secret or not isinstance(value, str | int | float):
-        return "the value"
-    text = repr(value)
-    if "eyJ" in text or _USER_OR_QUERY.search(text) or len(text) > 100:
-        return "the value"
-    return text
-
-
-def _known_keys(place: tuple[str, ...]) -> list[str]:
-    models: dict[str, type[types.Entry]] = {
-        "connections": Connection,
-        "triggers": Trigger,
-        "findings": security.Findings,
-        "access": security.AccessReview,
-        "limits": security.Limit if place[1:2] == ("workflows",) else security.Limits,
-        **KINDS,
-    }
-    model = models.get(place[3] if len(place) > 4 else place[0])
-    return list(model.model_fields) if model else list(Settings.model_fields)

@@ -19,7 +19,7 @@ from postern.errors import UserFault
 
 PREFIX = "POSTERN_"
 TEST_PREFIX = "POSTERN_TEST_"
-TABLES = ("people", "connections", "triggers", "auth_contexts", "findings", "access", "limits")
+TABLES = ("people", "gateways", "connections", "triggers", "auth_contexts", "findings", "access", "limits")
 
 _SERVICE_LINK = re.compile(r"POSTERN_(SERVICE_HOST|(SERVICE_)?PORT_.*|SERVICE_PORT)")
 _PLAIN_NAME = re.compile(r"[\w.\-]+", re.ASCII)

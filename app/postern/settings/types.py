@@ -6,6 +6,7 @@ unless the value could be a secret.
 
 import ipaddress
 import re
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -211,15 +212,16 @@ def hosts(items: tuple[str, ...]) -> tuple[str, ...]:
     return items
 
 
-def base_url(text: str) -> str:
-    """The address of a connection: https, or http on loopback. It is not changed."""
-    _without_query(_url(text, http="on loopback"), text)
+def base_url(text: str, *, by_gateway: bool = False) -> str:
+    """The address of a connection: https, or http on loopback. It is not changed. With `by_gateway` it may be http: the
+    way to an agent beside the other side is encrypted."""
+    _without_query(_url(text, http="anywhere" if by_gateway else "on loopback"), text)
     return text
 
 
-def trigger_url(text: str) -> str:
-    """The address of a trigger: https, or http on loopback. It is not changed, and may have a query."""
-    _url(text, http="on loopback")
+def trigger_url(text: str, *, by_gateway: bool = False) -> str:
+    """The address of a trigger: https, or http as with `base_url`. It is not changed, and may have a query."""
+    _url(text, http="anywhere" if by_gateway else "on loopback")
     return text
 
 
@@ -275,6 +277,16 @@ def certificates(path: Path) -> Path:
     except (OSError, ValueError):
         raise fault("cannot be read", "Set it to an existing file of certificates in PEM") from None
     raise fault("has no certificate in PEM", "Set it to a file that has -----BEGIN CERTIFICATE-----")
+
+
+def authorities(path: Path) -> Path:
+    """The same, and its certificates can be read."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cafile=certificates(path))
+    except ssl.SSLError:
+        raise fault("has a certificate that cannot be read", "Export it again, as PEM with its whole chain") from None
+    return path
 
 
 def vault_name(text: str) -> str:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from postern.audiences import is_client_id
 from postern.loopback import is_loopback
 from postern.networks import in_networks
+from postern.settings.descriptions import entries
 from postern.settings.settings import Settings
 
 PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
@@ -38,6 +39,12 @@ def warnings(settings: Settings) -> list[str]:
             "POSTERN_ALLOWED_NETWORKS leaves out 127.0.0.1, where commands on this machine come from. They are "
             "rejected. Add it, if they are to work"
         )
+    found += [
+        f"postern.toml, {name}: its address is http://, so agents of the gateway {entry.gateway} send requests and "
+        "credentials in the clear to the other side. Write https://, if it can"
+        for name, entry in entries(settings).items()
+        if entry.is_clear
+    ]
     if settings.authority and settings.tenant_id:
         found += _external_id(settings.authority, settings.tenant_id)
     return found

@@ -10,9 +10,10 @@ from postern.connections.entry_transport import Caps, EntryTransport
 from postern.connections.faults import ConnectionFault
 from postern.connections.places import Places
 from postern.connections.retry_transport import Retries
+from postern.connections.route import DIRECT, Route
 from postern.connections.vault.secret import NoSuchSecret, NoSuchVersion, Secret
 from postern.connections.vault.vault import Vault
-from postern.http_client import URL, AsyncBaseTransport, AsyncClient, ConnectError, ReadTimeout, Request, Response
+from postern.http_client import URL, AsyncBaseTransport, ConnectError, ReadTimeout, Request, Response
 from postern.local_tenant import LocalTenant
 from postern.settings import Settings
 from postern.testing.failing import KitFailure
@@ -104,9 +105,10 @@ class StubbedConnections(Connections):
         headers: Mapping[str, Any] | None = None,
         results_at: tuple[str, ...] = (),
         ctx: Any = None,
-    ) -> AsyncClient:
+        route: Route = DIRECT,
+    ) -> EntryClient:
         """A client of an entry, whose requests are stubbed."""
-        place = AllowedUrls(entry, URL(url), exact, results_at)
+        place = AllowedUrls(entry, URL(url), exact, results_at, route.gateway is not None)
         pool = _StubTransport(entry, place, auth, self._scene, self._here)
         transport = EntryTransport(
             entry, place, pool, Caps(seconds, response_bytes), self._retries, self._shared_places

@@ -42,6 +42,7 @@ helps."""
 ERRORS = {
     "credentials": "",
     "network": "",
+    "origin": "",
     "authorization-header": "invalid_request",
     "scope": "insufficient_scope",
 }

@@ -12,7 +12,7 @@ import pytest
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import ClientAuthenticationError
 
-from postern.connections import azure_clients
+from postern import azure_clients
 from postern.local_tenant import LocalTenant, serve, serve_identity
 from postern.local_tenant.directory import SYSTEM_IDENTITY, USER_IDENTITY
 from postern.logs import QUIET

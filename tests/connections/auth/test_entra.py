@@ -295,14 +295,14 @@ async def test_throttling_that_lasts_is_not_a_bad_credential(tenant: LocalTenant
 
 
 async def test_an_outage_is_reported_as_one(tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("postern.connections.azure_clients.RETRIES", 0)
+    monkeypatch.setattr("postern.azure_clients.RETRIES", 0)
     tenant.faults.entra.fail(503)
     assert (await fault_of(tenant, by_secret(tenant))).wrong == f"cannot sign in now: {tenant.authority} has an outage"
 
 
 async def test_silence_is_waited_for_a_short_time_only(tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(entra_token_request, "SECONDS", 0.3)
-    monkeypatch.setattr("postern.connections.azure_clients.READ_SECONDS", 0.6)
+    monkeypatch.setattr("postern.azure_clients.READ_SECONDS", 0.6)
     tenant.faults.entra.hang()
     fault = await fault_of(tenant, by_secret(tenant))
     assert fault.wrong == f"cannot sign in: {tenant.authority} gave no token in time"
@@ -322,7 +322,7 @@ async def test_no_server_there_is_reported_at_once(tenant: LocalTenant, monkeypa
 async def test_an_authority_that_is_not_trusted_leads_to_the_ca_bundle(
     tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("postern.connections.azure_clients.RETRIES", 0)
+    monkeypatch.setattr("postern.azure_clients.RETRIES", 0)
     fault = await fault_of(tenant, by_secret(tenant), ca_bundle=None)
     assert "could not be verified" in fault.wrong
     assert "POSTERN_CA_BUNDLE" in fault.fix
@@ -408,7 +408,7 @@ async def test_secrets_tokens_and_answers_are_in_no_log_fault_or_repr(
 
 async def test_what_fails_is_tried_again_by_the_next_call(tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch):
     signing = sign_in(tenant, by_secret(tenant))
-    monkeypatch.setattr("postern.connections.azure_clients.RETRIES", 0)
+    monkeypatch.setattr("postern.azure_clients.RETRIES", 0)
     tenant.faults.entra.fail(503)
     with pytest.raises(ConnectionFault):
         await signing.credential()

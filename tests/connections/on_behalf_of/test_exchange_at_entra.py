@@ -252,7 +252,7 @@ async def test_a_refused_exchange_leaves_no_circle_that_holds_the_token(
     tenant: LocalTenant, shared: OnBehalfOf, monkeypatch: pytest.MonkeyPatch
 ):
     """The garbage collector may come late."""
-    monkeypatch.setattr("postern.connections.azure_clients.on_behalf_of_credential", Refusing)
+    monkeypatch.setattr("postern.azure_clients.on_behalf_of_credential", Refusing)
     caller = CallerToken(tenant.token("ada"))
     gc.collect()
     gc.disable()

@@ -354,7 +354,7 @@ async def test_an_outage_of_the_sign_in_is_one_too(
     tenant: LocalTenant, fronted: Fronted, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ):
     fronted.front.below, fronted.front.answer = "/oauth2/v2.0/token", (503, {})
-    monkeypatch.setattr("postern.connections.azure_clients.RETRIES", 0)
+    monkeypatch.setattr("postern.azure_clients.RETRIES", 0)
     vault = vault_of(tenant, hand)
     fault = await fault_of(vault)
     assert fault.wrong.startswith("cannot be read: Entra, where POSTERN_AZURE_CREDENTIAL signs in, returned 503")

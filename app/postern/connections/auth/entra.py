@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from azure.core.credentials_async import AsyncTokenCredential
 
+    from postern.azure_clients import Note
     from postern.connections.auth.certificates import Certificate
     from postern.connections.auth.sign_in_context import SignInContext
-    from postern.connections.azure_clients import Note
     from postern.proxy import Proxy
     from postern.settings import EntraAuth
 
@@ -122,7 +122,7 @@ class EntraSignIn(SignIn):
         value = self._proof.line(secret) if self._proof is not None else secret.value
 
         def make(note: "Note") -> "AsyncTokenCredential":
-            from postern.connections.azure_clients import client_secret_credential
+            from postern.azure_clients import client_secret_credential
 
             return client_secret_credential(details.tenant_id, details.client_id, value, *self._at, note)
 
@@ -130,7 +130,7 @@ class EntraSignIn(SignIn):
 
     async def _certified(self, details: TokenDetails, certificate: "Certificate", until: float) -> Token:
         def make(note: "Note") -> "AsyncTokenCredential":
-            from postern.connections.azure_clients import assertion_credential, certificate_credential
+            from postern.azure_clients import assertion_credential, certificate_credential
 
             tenant_id, client_id, content = details.tenant_id, details.client_id, certificate.content
             if not self._auth.certificate_chain:
@@ -150,7 +150,7 @@ class EntraSignIn(SignIn):
         issuer, subject = issuer_and_subject(assertion)
 
         def make(note: "Note") -> "AsyncTokenCredential":
-            from postern.connections.azure_clients import assertion_credential
+            from postern.azure_clients import assertion_credential
 
             return assertion_credential(details.tenant_id, details.client_id, assertion, *self._at, note)
 

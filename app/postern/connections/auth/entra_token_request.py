@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from azure.core.credentials import AccessToken
     from azure.core.credentials_async import AsyncTokenCredential
 
-    from postern.connections.azure_clients import Note
+    from postern.azure_clients import Note
 
 SECONDS = 30.0
 """The time limit of a token request. It includes azure-core's retries, which honour any `Retry-After`."""

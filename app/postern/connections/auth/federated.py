@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from azure.core.credentials_async import AsyncTokenCredential
 
+    from postern.azure_clients import Note
     from postern.connections.auth.sign_in_context import SignInContext
-    from postern.connections.azure_clients import Note
 
 
 async def federated_assertion(entry: str, around: "SignInContext", details: TokenDetails, until: float) -> str:
@@ -45,7 +45,7 @@ def identity_of(client_id: str | None, around: "SignInContext") -> "Callable[[No
     """Makes the credential of a managed identity: the user-assigned one of `client_id`, or the system-assigned one."""
 
     def make(note: "Note") -> "AsyncTokenCredential":
-        from postern.connections.azure_clients import managed_identity_credential
+        from postern.azure_clients import managed_identity_credential
 
         return managed_identity_credential(client_id, around.authority, around.ca_bundle, note)
 
@@ -53,7 +53,7 @@ def identity_of(client_id: str | None, around: "SignInContext") -> "Callable[[No
 
 
 def _service_account_token(entry: str) -> str:
-    from postern.connections.azure_clients import federated_token_file
+    from postern.azure_clients import federated_token_file
 
     try:
         return federated_token_file().read_text("utf-8").strip()

@@ -1,7 +1,7 @@
 """Makes the request of a call, and the link to its run. All functions are pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from postern.connections.calls.targets import Target, relative
 from postern.connections.entry_transport import LEVEL
 from postern.connections.places import level_of
 from postern.connections.retry_transport import RETRY
+from postern.http_client import BY, SentBy
 from postern.settings import NoAuth
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class Sending:
     """A request of the run `run_id` that can be sent repeatedly. `key` is "" if it has none. `level` decides when it
     gets a connection. The result of another request (`poll`) may be at any path of the trigger's origin. `bare`: it is
-    not signed."""
+    not signed. `sent_by` gets the gateway and the agent by which it is sent."""
 
     method: str
     url: str = field(repr=False)
@@ -37,17 +38,18 @@ class Sending:
     keyed: bool = False
     poll: bool = False
     bare: bool = False
+    sent_by: SentBy = field(default_factory=SentBy)
 
     def look(self, location: str, *, elsewhere: bool) -> "Sending":
         """The request for the later result of this one. The credential is not for an origin `elsewhere`, and Logic Apps
         takes no token beside a signature."""
         bare = elsewhere or is_signed(location)
-        return Sending("GET", location, None, self.headers, self.level, self.run_id, poll=True, bare=bare)
+        return replace(self, method="GET", url=location, content=None, key="", keyed=False, poll=True, bare=bare)
 
     @property
     def extensions(self) -> dict[str, Any]:
         """The request's extensions, for the transport. Calls are retried here, not there."""
-        return {RETRY: False, LEVEL: self.level, POLL: self.poll}
+        return {RETRY: False, LEVEL: self.level, POLL: self.poll, BY: self.sent_by}
 
 
 def sending_of(ctx: "Context", outgoing: Outgoing, target: Target) -> Sending:

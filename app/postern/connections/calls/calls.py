@@ -28,6 +28,7 @@ from postern.connections.calls.later_result import ACCEPTED
 from postern.connections.calls.looks import Looks, location_at
 from postern.connections.calls.replies import Replies
 from postern.connections.calls.targets import Target, Targets
+from postern.connections.route import Route
 from postern.home_loop import HomeLoop
 from postern.http_client import AsyncClient, Response
 from postern.journal.secured import SECURED_NAME, kept_type
@@ -48,8 +49,8 @@ Note = Callable[[str, Call], None]
 class Open(Protocol):
     """Makes the client of a target, once for each target: for exactly this `url` (`exact`), or for URLs below it.
     `seconds` and `response_bytes` limit a reply. Targets of one `signer` share a token. `headers` are sent
-    beside the `auth`. Results may also be at the origins of `results_at`. `ctx` is the calling run. Raises
-    ConnectionFault."""
+    beside the `auth`. Results may also be at the origins of `results_at`. `ctx` is the calling run, and `route` the
+    way there. Raises ConnectionFault."""
 
     def __call__(
         self,
@@ -64,6 +65,7 @@ class Open(Protocol):
         headers: "Mapping[str, SecretReference]",
         results_at: tuple[str, ...],
         ctx: "Context",
+        route: Route,
     ) -> AsyncClient: ...
 
 
@@ -132,6 +134,12 @@ class Calls:
         sending = sending_of(ctx, outgoing, target)
         if target.keyed is None and target.entry in self._posterns:
             sending = replace(sending, keyed=bool(sending.key))
+        try:
+            return await self._sent(ctx, outgoing, target, sending, call)
+        finally:
+            call.gateway, call.agent = target.route.gateway or "", sending.sent_by.agent
+
+    async def _sent(self, ctx: "Context", outgoing: Outgoing, target: Target, sending: Sending, call: Call) -> Any:
         client = self._client(ctx, target, below=bool(outgoing.path))
         response = await self._send(client, target, sending, outgoing)
         self._found(target, call, response)
@@ -170,6 +178,7 @@ class Calls:
             headers=target.headers,
             results_at=target.results_at,
             ctx=ctx,
+            route=target.route,
         )
 
     async def _send(self, client: AsyncClient, target: Target, sending: Sending, outgoing: Outgoing) -> Response:

@@ -12,7 +12,16 @@ from postern.connections.faults import ConnectionFault, ResponseFault
 from postern.connections.grants.no_grant import NoGrant
 from postern.connections.places import TooManyCalls
 from postern.connections.response_body import NoCredential
-from postern.http_client import ConnectError, ConnectTimeout, HTTPError, InvalidURL, PoolTimeout, Response
+from postern.http_client import (
+    AgentLost,
+    ConnectError,
+    ConnectTimeout,
+    HTTPError,
+    InvalidURL,
+    NotOpened,
+    PoolTimeout,
+    Response,
+)
 
 MAY_HAVE_RUN = "The request may have run there: look there before you send it again."
 MAY_STILL_RUN = "The call was accepted (202) and may have run there: look there before you send it again."
@@ -45,6 +54,10 @@ def failed(target: Target, error: Exception, method: str) -> CallError:
         return CallError(target.entry, f"{error}. {FEWER}.", sent=False)
     if isinstance(error, NoCredential):
         return CallError(target.entry, f"{error}.", sent=False)
+    if isinstance(error, NotOpened):
+        return CallError(target.entry, f"{error}.", sent=False)
+    if isinstance(error, AgentLost):
+        return doubtful(CallError(target.entry, f"{error}.", sent=True), method)
     if isinstance(error, ConnectError | ConnectTimeout):
         return unreached(target, error, sent=False)
     if isinstance(error, HTTPError):

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 from postern.access import OPEN, Guarded, Signed
 from postern.connections.allowed_urls import secure
 from postern.connections.faults import ConnectionFault
+from postern.connections.route import DIRECT, Route, route_of
 from postern.http_client import URL
 from postern.settings import EntraAuth, NoAuth
 from postern.settings import Trigger as TriggerEntry
@@ -45,7 +46,8 @@ class Target:
     """A trigger to call. `entry` names it in errors. `url` may have a signature in its query. `own`: it is a workflow
     of this server. `flow`: it belongs to Power Automate or Logic Apps. `keyed`: it honours an Idempotency-Key; None if
     its replies have to show whether it is a Postern. `runs` is where a Postern shows its runs, "" if the URL is not
-    one of a Postern. `headers` are sent beside the `auth`. Results may also be at the origins of `results_at`."""
+    one of a Postern. `headers` are sent beside the `auth`. Results may also be at the origins of `results_at`. `route`
+    is the way there."""
 
     name: str
     entry: str
@@ -61,6 +63,7 @@ class Target:
     response_elements: int
     headers: "Mapping[str, SecretReference]" = NONE
     results_at: tuple[str, ...] = ()
+    route: Route = DIRECT
 
     def is_at_own_origin(self, url: str) -> bool:
         """Whether the URL is at the origin that the credential is for."""
@@ -205,6 +208,7 @@ def _elsewhere(name: str, entry: TriggerEntry) -> Target:
         response_elements=entry.max_response_elements,
         headers=entry.headers,
         results_at=entry.results_at,
+        route=route_of(entry),
     )
 
 

@@ -27,8 +27,8 @@ from postern.http_client import Request
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
+    from postern.azure_clients import Note
     from postern.connections.auth.sign_in_context import SignInContext
-    from postern.connections.azure_clients import Note
     from postern.settings import OnBehalfOfAuth
 
 Proof = Mapping[str, Any]
@@ -125,7 +125,7 @@ class OnBehalfOf:
         details, proof = await self._proof(secret, until)
 
         def make(note: "Note") -> "AsyncTokenCredential":
-            from postern.connections.azure_clients import on_behalf_of_credential
+            from postern.azure_clients import on_behalf_of_credential
 
             around = self._around
             at = (around.authority, around.ca_bundle, around.proxy, note)

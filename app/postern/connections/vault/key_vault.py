@@ -87,7 +87,7 @@ class KeyVault:
         return SignInFailed(error) if late else error
 
     def _connect(self) -> "tuple[SecretClient, AsyncTokenCredential, _OneAtATime]":
-        from postern.connections import azure_clients
+        from postern import azure_clients
 
         try:
             credential = azure_clients.own_credential(self.kind, self._authority, self._ca_bundle, self._proxy)

@@ -23,6 +23,7 @@ MIGRATIONS = (
     "0013_for_0002",
     "0014_for_0002",
     "0015_for_0002",
+    "0016_for_0002",
 )
 """All migrations, oldest first."""
 HEAD = MIGRATIONS[-1]

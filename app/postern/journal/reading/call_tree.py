@@ -44,7 +44,7 @@ def find_tree(connection: Connection, run_id: str, most: int = MOST_NODES) -> Tr
     left_runs = left_calls = most
     truncated = False
     for _ in range(MOST_DEPTH):
-        made = calls_of(connection, level, left_calls + 1)
+        made = calls_of(connection, level, left_calls + 1, requests=False)
         below = _below(connection, level, [call.run_id for _, call in made if call.run_id], left_runs + 1)
         truncated = truncated or len(made) > left_calls or len(below) > left_runs
         made, below = made[:left_calls], below[:left_runs]
@@ -53,7 +53,11 @@ def find_tree(connection: Connection, run_id: str, most: int = MOST_NODES) -> Tr
         left_calls, left_runs = left_calls - len(made), left_runs - len(below)
         if not level:
             return Tree(root, branches, truncated)
-    return Tree(root, branches, truncated or bool(calls_of(connection, level, 1) or _below(connection, level, [], 1)))
+    return Tree(
+        root,
+        branches,
+        truncated or bool(calls_of(connection, level, 1, requests=False) or _below(connection, level, [], 1)),
+    )
 
 
 def find_chain(

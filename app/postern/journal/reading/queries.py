@@ -27,7 +27,7 @@ from postern.journal.reading.records import (
     run_record,
     step_record,
 )
-from postern.journal.schema import calls, refusals, runs, steps
+from postern.journal.schema import FIRST_REQUEST, calls, refusals, runs, steps
 
 MOST_CANDIDATES = 10_000
 MOST_SECONDS = 0.02
@@ -75,12 +75,15 @@ def find_run_alone(connection: Connection, run_id: str) -> RunRecord | None:
     return with_durable(connection, [run_record(row)])[0] if row is not None else None
 
 
-def calls_of(connection: Connection, run_ids: Sequence[str], limit: int) -> list[tuple[str, CallRecord]]:
-    """The first calls of these runs, each with the id of its run, in the order in which they were made."""
+def calls_of(
+    connection: Connection, run_ids: Sequence[str], limit: int, *, requests: bool = True
+) -> list[tuple[str, CallRecord]]:
+    """The first calls of these runs, each with the id of its run, in the order in which they were made; then their
+    `requests` by gateways."""
     query = (
         select(calls, runs.c.caller_kind)
         .outerjoin(runs, runs.c.id == calls.c.child_run_id)
-        .where(calls.c.run_id.in_(run_ids))
+        .where(calls.c.run_id.in_(run_ids), *(() if requests else (calls.c.number < FIRST_REQUEST,)))
         .order_by(calls.c.run_id, calls.c.number)
         .limit(limit)
     )

@@ -23,7 +23,8 @@ NOT_SHOWN = frozenset({"search_text", "search_error", "kept_bytes"})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRecord:
     """A call of a run. Absent values are None. `run_id` is the run that it started, at `url` if that is on another
-    server. `guarded` means that the id alone does not give access to that run."""
+    server. `guarded` means that the id alone does not give access to that run. `gateway` and `agent` are those by which
+    it was sent. `requests` is how many further requests by gateways it stands for."""
 
     number: int
     step: int | None
@@ -35,6 +36,9 @@ class CallRecord:
     ended_at: float
     error: str | None
     guarded: bool
+    gateway: str | None = None
+    agent: str | None = None
+    requests: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,9 @@ def call_record(row: Row[Any]) -> CallRecord:
         ended_at=row.ended_at,
         error=row.error_type,
         guarded=guarded,
+        gateway=row.gateway,
+        agent=row.agent,
+        requests=row.requests,
     )
 
 

@@ -180,6 +180,9 @@ def call_row(run_id: str, call: "Call") -> Sequence[Any]:
         call.started_at,
         call.ended_at,
         call.error or None,
+        call.gateway or None,
+        call.agent or None,
+        call.requests,
     )
 
 

@@ -34,6 +34,7 @@ CONNECT_SECONDS = 5
 READ_SECONDS = 10
 RETRIES = 2
 
+Credential = AsyncTokenCredential
 Note = Callable[[Any], None]
 """Called with each response of a sign-in (azure's PipelineResponse), retried ones included."""
 
