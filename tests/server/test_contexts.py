@@ -115,6 +115,7 @@ ITS_OWN = {
     "api/run_actions.py": "a resubmitted run: its request has set nothing, and the run sets its own id",
     "api/results.py": "belongs to the request that waits, and ends with it",
     "assembly/part.py": "begins with the server",
+    "cli/local_gateway.py": "in a thread of its own, whose context is empty",
     "connections/grants/awake.py": "belongs to the code that waits, and ends with it",
     "connections/grants/background.py": "begins with the server, and renews for no run",
     "connections/grants/server_grants.py": "begins with the server",
