@@ -138,6 +138,10 @@ async def serving(
     async with await loop.create_server(lambda: protocol(config, state, lifespan or {}), sock=listener):
         try:
             yield running
+        except BaseException:  # a client that reads nothing would hold its connection, and hide why the test failed
+            for connection in list(state.connections):
+                connection.transport.abort()
+            raise
         finally:
             await running.close()
 
