@@ -118,6 +118,8 @@ def test_hostile_clients_are_not_felt_by_others_and_leave_nothing_behind(
         Caller("healthz", get("/healthz")),
     ]
     server.answers("hello", 200)
+    if not soak:
+        server.answers("collector-rests", 200)
     pid, seen = server.process.pid, dict[str, Counter[str]]()
     memory = [family(pid)]
 
@@ -131,6 +133,7 @@ def test_hostile_clients_are_not_felt_by_others_and_leave_nothing_behind(
         ended = time.monotonic()
         memory.append(settled(server))
         show(f"settled after {time.monotonic() - ended:.1f} s: {mebibytes(memory[-1])}")
+    left = {} if soak else server.client.post("/triggers/garbage-left").json()
     for caller in callers:
         figures = f"p50 {caller.percentile(0.5):.0f} ms, p99 {caller.percentile(0.99):.0f} ms"
         show(f"{caller.name}: {figures}, {dict(caller.statuses)}")
@@ -149,6 +152,7 @@ def test_hostile_clients_are_not_felt_by_others_and_leave_nothing_behind(
     for sign in ("Traceback", "never retrieved", '"level":"error"'):
         assert sign not in server.output, server.output[-5000:]
     assert memory[-1]["server"] / memory[0]["server"] < MOST_KEPT, memory
+    assert sum(left.values()) < sum(got["begun"] for got in seen.values()), left
     if soak:
         assert all(memory[2][role] / memory[1][role] < MOST_GROWTH for role in memory[0]), memory
         slow = {caller.name: caller.percentile(0.99) for caller in callers}
