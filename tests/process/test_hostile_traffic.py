@@ -24,7 +24,9 @@ BOUNDED = {200, 429, 503}
 MOST_MS = {"hello-member": 100.0, "hello": 100.0, "healthz": 50.0}
 """The 99th percentile of another caller's replies, on a machine of its own."""
 MOST_GROWTH = 1.2
-"""Of the memory after all hostile traffic, compared with that after the first minute of it."""
+"""Of the memory after all hostile traffic, compared with that after the first minute of it: by then all kinds of
+requests have come, so that all modules that they need are loaded, all threads have begun and all caches have begun to
+fill."""
 MOST_KEPT = 2.5
 """Of the server's memory after hostile traffic, compared with that before it. It was more than 3 after some seconds
 when the allocator kept what large bodies had taken."""
@@ -127,6 +129,7 @@ def test_hostile_clients_are_not_felt_by_others_and_leave_nothing_behind(
         with capsys.disabled():
             print(f"\n{text}", end="", flush=True)
 
+    show(f"at the start: {mebibytes(memory[0])}")
     for seconds in (first, rest):
         with hostile(server, seen):
             asyncio.run(beside(server, callers, seconds, show))
