@@ -42,5 +42,5 @@ def test_the_picture_has_the_steps_of_the_table_in_their_order():
 def test_a_part_has_the_fields_that_the_page_explains():
     from postern.assembly.part import Part
 
-    explained = section("Where to add things").split("1. `assembly/console.py`")[1].split("2. `create_app`")[0]
+    explained = section("Where to add things").split("1. `assembly/console_part.py`")[1].split("2. `create_app`")[0]
     assert [name for name in Part.__dataclass_fields__ if f"`{name}`" not in explained] == []

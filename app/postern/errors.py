@@ -162,6 +162,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "unsupported-media-type": ProblemType(
         415, "Unsupported media type", "The body is of a type that this trigger does not accept, or compressed."
     ),
+    "range-not-satisfiable": ProblemType(416, "Range not satisfiable", "The file has no bytes in the requested range."),
     "misdirected-request": ProblemType(
         421, "Misdirected request", "This server does not answer browsers under this name: use its public URL."
     ),

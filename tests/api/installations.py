@@ -17,7 +17,8 @@ from starlette.applications import Starlette
 
 from postern.access import Caller, StartedBy
 from postern.api import routes as api
-from postern.api.approval_actions import ApprovalActions, as_it_is
+from postern.api.approval_actions import ApprovalActions
+from postern.api.durable_defaults import as_it_is
 from postern.api.run_audit import RunAudit
 from postern.api.signal_actions import SendSignal, SignalActions
 from postern.assembly import create_identity, installation_of, load_catalog, tenants

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from postern.api.audit_metrics import audit_metrics
-from postern.api.metrics import Families
+from postern.api.metric_families import Families
 
 
 def test_what_was_written_lost_and_waits_and_the_last_checkpoint_are_metrics() -> None:

@@ -11,7 +11,7 @@ from httpx2 import ASGITransport
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from postern.api import docs
-from postern.api.docs import TokenCommand
+from postern.api.local_people import TokenCommand
 from postern.assembly import Application, create_app
 from postern.http_client import AsyncClient, Response, http_client
 from postern.local_tenant import LocalTenant

@@ -107,7 +107,8 @@ async def test_a_page_is_found_by_its_raw_path_only(client: AsyncClient, method:
     """Whatever is in front of the server compares paths as they are sent, for example to hide `/metrics`."""
     run = (await client.post("/triggers/hello")).headers["x-run-id"]
     application = client._transport.app  # type: ignore[attr-defined]
-    paths = [route.path.replace("{id}", run) for route in application.routes]
+    *early, later = application.routes
+    paths = [route.path.replace("{id}", run) for route in [*early, *later.routes]]
     assert {"/metrics", "/docs", f"/runs/{run}"} <= set(paths)
     for path in [*paths, "/triggers/hello"]:
         for at in range(1, len(path)):

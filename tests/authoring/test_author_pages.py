@@ -76,4 +76,5 @@ def test_each_figure_of_the_vendor_names_its_source():
         re.findall(r"^(\d)\. \[.*?\]\((https://learn\.microsoft\.com/[^)]+)\)", sources, re.MULTILINE | re.DOTALL)
     )
     assert named == set(listed)
-    assert len(re.findall(r"\b20\d\d\b", sources)) == len(listed)
+    assert len(re.findall(r"^ .*\b\d+ [A-Z][a-z]+ 20\d\d\.$", sources, re.MULTILINE)) == len(listed)
+    assert re.search(r"looked up in [A-Z][a-z]+ 20\d\d", sources)

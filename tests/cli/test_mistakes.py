@@ -106,6 +106,14 @@ FAULTS = {
         simple('path="/rooms/{room}"', "ctx: Context, room: int, order: dict"),
         "the body is the second parameter",
     ),
+    "second-body": (
+        simple("", "ctx: Context, order: dict, more: list[str]"),
+        "a request has one body, and 'order' takes it: write one model",
+    ),
+    "second-value": (
+        simple("", "ctx: Context, order: dict, page: int"),
+        'write path="/{page}", `Annotated[..., Query()]`',
+    ),
     "path-slash": (simple('path="rooms"'), "a relative path begins with a slash"),
     "path-converter": (simple('path="/{room:int}"', "ctx: Context, room: int"), "Write {room}, and its type in the"),
     "path-angles": (simple('path="/<room>"', "ctx: Context, room: int"), "Write {room}, and its type in the"),

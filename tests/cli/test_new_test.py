@@ -111,8 +111,9 @@ def test_a_workflow_whose_sender_signs_has_no_first_test(postern: Postern, folde
 
 
 INPUTS = """
+from decimal import Decimal
 from typing import Annotated
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, field_validator
 from postern import Context, Form, Header, Query, UploadFile, anonymous, workflow
 
 class Order(BaseModel):
@@ -135,18 +136,43 @@ async def take_secret(ctx: Context) -> int:
     return len(await ctx.secret("badge-key"))
 
 @workflow(access=anonymous())
-async def take_file(ctx: Context, receipt: Annotated[Receipt, Form()]) -> None: ...
+async def take_file(ctx: Context, receipt: Annotated[Receipt, Form()]) -> str:
+    return (await receipt.picture.read()).decode()
+
+class Expense(BaseModel):
+    amount: Decimal = Field(gt=0)
+    receipts: list[UploadFile] = Field(min_length=2, max_length=3)
+    logo: UploadFile | None = None
+
+@workflow(access=anonymous())
+def take_files(ctx: Context, expense: Annotated[Expense, Form()]) -> int:
+    return len(expense.receipts)
+
+class Picky(BaseModel):
+    picture: UploadFile
+
+    @field_validator("picture")
+    @classmethod
+    def is_picture(cls, picture: UploadFile) -> UploadFile:
+        if picture.content_type != "image/png":
+            raise ValueError("no picture")
+        return picture
+
+@workflow(access=anonymous())
+async def take_picture(ctx: Context, picky: Annotated[Picky, Form()]) -> None: ...
 """
 
 
 @pytest.mark.process
-def test_a_first_test_sends_forms_queries_and_headers(postern: Postern, folder: Path):
+def test_a_first_test_sends_forms_files_queries_and_headers(postern: Postern, folder: Path):
     (folder / "workflows" / "inputs.py").write_text(INPUTS, "utf-8")
     with no_modules_left():
         for name, sent in (
             ("take-form", 'form={"item": '),
             ("take-query", 'query={"site": '),
             ("take-secret", 'secrets["badge-key"] = '),
+            ("take-file", 'call("take-file", files={"picture": b"text"})'),
+            ("take-files", 'files=[("receipts", b"text"), ("receipts", b"text"), ("logo", b"text")]'),
         ):
             assert postern("new", "test", name).exit_code == 0
             path = folder / "tests" / f"test_{name.replace('-', '_')}.py"
@@ -156,7 +182,7 @@ def test_a_first_test_sends_forms_queries_and_headers(postern: Postern, folder: 
                 SESSION.finish()
                 SESSION.check()
         SESSION.close()
-    result = postern("new", "test", "take-file")
+    result = postern("new", "test", "take-picture")  # its validator accepts no example
     assert (result.exit_code, "files=" in result.stderr) == (1, True)
 
 

@@ -56,4 +56,4 @@ def test_every_command_prints_through_these_consoles():
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "Console"
     }
-    assert makers == {"terminal.py"}
+    assert makers == {"plain_console.py"}

@@ -19,8 +19,9 @@ from starlette.routing import compile_path
 
 from postern.access import Caller, Refused, StartedBy
 from postern.api.access import is_operator
-from postern.api.approval_actions import ApprovalActions, as_it_is
+from postern.api.approval_actions import ApprovalActions
 from postern.api.durable_actions import DurableActions
+from postern.api.durable_defaults import as_it_is
 from postern.api.resubmit import resubmitter
 from postern.api.signal_actions import SignalActions
 from postern.assembly import installation_of, load_catalog

@@ -14,7 +14,8 @@ from starlette.requests import Request
 
 from postern.access import TenantUsers, bind, tenant_users
 from postern.access.written import written
-from postern.api.approval_actions import ApprovalActions, as_it_is
+from postern.api.approval_actions import ApprovalActions
+from postern.api.durable_defaults import as_it_is
 from postern.console.frame import Frame
 from postern.console.home import Home
 from postern.console.navigation_counts import NavigationCounts

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from deploy.checks.grafana import as_rules, panels, queries
+from postern.api.metric_families import Families
 from postern.api.metrics import (
-    Families,
     blocked_loop_metrics,
     finding_metrics,
     grant_metrics,

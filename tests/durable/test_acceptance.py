@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -403,6 +404,30 @@ async def test_of_a_concurrency_key_the_journal_has_a_digest(desk: Desk) -> None
     assert found[0] == found[1] != found[2]
     assert [key is None for key in found] == [False] * 4 + [True]
     assert all("MARKER" not in key and len(key) == 64 for key in found[:4])
+
+
+@workflow(access=anonymous(), durable=True, concurrency_key=lambda caller, body: body["pin"], secure_inputs=True)
+async def of_pin(ctx, body: dict[str, str]) -> str:
+    return "booked"
+
+
+@workflow(access=anonymous(), durable=True, singleton=True, secure_inputs=True)
+async def alone_secured(ctx, body: dict[str, str]) -> str:
+    return "booked"
+
+
+async def test_the_digest_of_a_secured_key_cannot_be_found_by_trying(desk: Desk) -> None:
+    """It is the HMAC of the seals. A singleton without a key has nothing to guess, and no key to wait for."""
+    seals = KeySeals(Ring(v1=bytes(range(32))))
+    accepting = desk.acceptance(seals)
+    for of in (of_pin, of_key, alone_secured):
+        await desk.start(of, arguments={"body": {"pin": "4711", "a": "4711"}}, acceptance=accepting)
+    found = {row.workflow: row.concurrency_key for row in await desk.rows(durable_runs)}
+    assert found == {
+        "of-pin": await seals.mark('concurrency\nof-pin\n"4711"'),
+        "of-key": sha256(b'concurrency\nof-key\n"4711"').hexdigest(),
+        "alone-secured": sha256(b"concurrency\nalone-secured\n").hexdigest(),
+    }
 
 
 async def test_a_run_whose_key_cannot_be_had_is_not_accepted(desk: Desk) -> None:

@@ -1,5 +1,7 @@
 """Which requests the durable engine runs."""
 
+import sys
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from postern.authoring.sent_form import SentForm
 from postern.durable.choice import Choice, may_be_durable
 from tests.table import table
 
+this_module = sys.modules[__name__]
 OWN = ("connections.graph",)
 PEOPLE = tenant_users(apps=False)
 
@@ -70,7 +73,63 @@ async def sends_none(ctx, client) -> Reply:
     return Reply(200, client.stream("/a"))
 
 
-@table(("function", "may"), [(sends, False), (sends_under_another_name, False), (sends_none, True)])
+def helper(rows) -> Reply:
+    """What makes a stream for others."""
+    return another_helper(rows)
+
+
+def another_helper(rows) -> Reply:
+    """It calls the first one, as functions may."""
+    return Reply.stream(rows) if rows else helper(rows)
+
+
+async def sends_by_a_helper(ctx) -> Reply:
+    """The same, two functions further."""
+    return helper(["a"])
+
+
+async def sends_by_a_module(ctx) -> Any:
+    """The same in another module."""
+    return this_module.another_helper(["a"])
+
+
+class Unwilling:
+    """A global value whose attributes cannot be looked at."""
+
+    def __call__(self) -> str:
+        """Return something."""
+        return "a"
+
+    def __getattr__(self, name: str) -> Any:
+        """Fail, as proxies outside of their context do."""
+        raise RuntimeError(name)
+
+
+unwilling = Unwilling()
+
+
+async def names_what_is_unwilling(ctx) -> str:
+    """It is not looked at."""
+    return unwilling()
+
+
+async def helped_to_nothing(ctx) -> str:
+    """Its helper is a part of a library."""
+    return dedent("a")
+
+
+@table(
+    ("function", "may"),
+    [
+        (sends, False),
+        (sends_under_another_name, False),
+        (sends_by_a_helper, False),
+        (sends_by_a_module, False),
+        (sends_none, True),
+        (helped_to_nothing, True),
+        (names_what_is_unwilling, True),
+    ],
+)
 def test_what_a_stream_sends_is_not_kept_for_later(function: Any, may: bool):
     assert may_be_durable(workflow(access=anonymous())(function), sealed=True, for_callers=()) is may
 

@@ -1,6 +1,7 @@
 """What the database keeps of durable runs opens in its own row and column with its own version of the key."""
 
 import os
+from hmac import digest
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from postern.connections.faults import ConnectionFault
 from postern.connections.sealing.sealed_text import CannotOpen, opened_text, sealed_text
 from postern.durable.seals import LARGE, KeySeals, NoSeal
+from postern.errors import Problem
 from tests.connections.sealing.ring import Ring
 
 KEY = bytes(range(32))
@@ -72,3 +74,23 @@ def test_places_are_told_apart_however_their_names_are_written(place: list[str],
     if place != other:
         with pytest.raises(CannotOpen):
             opened_text(KEY, tuple(other), kept)
+
+
+@pytest.mark.anyio
+async def test_a_mark_cannot_be_made_without_the_key_and_is_the_same_in_each_process():
+    marks = [await KeySeals(Ring(v1=KEY)).mark("concurrency\npay\n4711") for _ in range(2)]
+    assert marks[0] == marks[1] != await KeySeals(Ring(v1=KEY)).mark("concurrency\npay\n4712")
+    others = [
+        await NoSeal().mark("concurrency\npay\n4711"),
+        await KeySeals(Ring(v1=bytes(32))).mark("concurrency\npay\n4711"),
+        digest(KEY, b"concurrency\npay\n4711", "sha256").hex(),  # it is not made with the sealing key itself
+    ]
+    assert marks[0] not in others
+    assert len({*others}) == 3
+
+
+@pytest.mark.anyio
+async def test_without_the_key_there_is_no_mark_and_the_caller_may_come_again():
+    with pytest.raises(Problem) as caught:
+        await KeySeals(Ring()).mark("concurrency\npay\n4711")
+    assert (caught.value.status, caught.value.code) == (503, "durable-key-unavailable")

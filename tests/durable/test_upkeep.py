@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine
 from structlog.testing import capture_logs
 
 from postern.api.durable_metrics import durable_metrics
-from postern.api.metrics import Families
+from postern.api.metric_families import Families
 from postern.durable.upkeep import Upkeep
 from postern.journal.durable_runs import NODE
 from postern.journal.durable_tables import durable_runs

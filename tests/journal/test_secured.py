@@ -18,6 +18,7 @@ from postern.ids import new_id
 from postern.journal.run import Outcome, Run, State, Step
 from postern.journal.secured import SECURED_NAME, keeps_reply, kept_step, kept_type, url_shown
 from postern.journal.writing.rows import COLUMNS, facts, run_row, step_row
+from postern.runs.ended_line import ended_line
 from postern.runs.idempotency import HMAC_MARK, keep, key_of, unread_reply
 from postern.runs.outcomes import cut_off, raised, succeeded
 from tests.table import table
@@ -85,7 +86,7 @@ def test_no_error_of_a_secured_run_repeats_what_was_sent(of: Workflow, error: Ba
     found = row_of(run, outcome)
     assert MARK not in json.dumps(found)
     assert found["error_type"]
-    assert MARK not in json.dumps(run.line()())
+    assert MARK not in json.dumps(ended_line(run)[1])
     reply = unread_reply(outcome.status, outcome.headers, outcome.content, secured=not keeps_reply(of, outcome))
     if isinstance(error, Problem):
         assert reply == keep(outcome.status, (), b"", secured=True)

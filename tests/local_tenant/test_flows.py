@@ -6,7 +6,8 @@ import pytest
 
 from postern.http_client import AsyncClient
 from postern.local_tenant import LocalTenant
-from postern.local_tenant.flows import FLOWS_AUDIENCE, RETRY_AFTER, flow_url
+from postern.local_tenant.flow_addresses import FLOWS_AUDIENCE, flow_url
+from postern.local_tenant.flows import RETRY_AFTER
 from tests.local_tenant.test_http import bearer, credentials
 
 pytestmark = pytest.mark.anyio

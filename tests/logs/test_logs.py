@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from postern.logs import BufferedSink, configure_logs, flush_logs, write_later
 from postern.logs.bounds import MOST_OF_A_LINE
+from postern.logs.line_shape import TEXT, LineShape
 from tests.logs.in_memory import Log
 from tests.table import table
 
@@ -231,7 +232,7 @@ OUTSIZE: dict[str, Any] = {
     "run id": lambda log: log.info("event", run_id=LONG, trace_id=LONG, exception=LONG),
     "library": lambda _: logging.getLogger("another.package").warning("event %s", LONG),
     "logger": lambda _: logging.getLogger(f"some.{LONG[:500_000]}").warning("event"),
-    "later": lambda _: write_later("event", 1.0, lambda: {"path": LONG}),
+    "later": lambda _: write_later(LineShape("event", {"path": TEXT}), 1.0, (LONG,)),
 }
 
 

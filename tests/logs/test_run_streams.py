@@ -1,12 +1,16 @@
 """What the code of runs prints: with the run's id in the log, kept with the run, and everything else as it was."""
 
+import asyncio
 import io
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from contextvars import copy_context
+from threading import Thread, Timer
 from typing import Any
 
 import pytest
@@ -14,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.logs import BEGUN, Said, author_log, finish_lines, flush_logs, run_streams, taking
-from postern.logs.run_streams import HIDDEN, LAST_PART, MOST_BEGUN, MOST_UNFINISHED
+from postern.logs.run_streams import HIDDEN, LAST_PART, MOST_BEGUN, MOST_UNFINISHED, RunStream
 from postern.trace import RUN, SECURED
 from tests.logs.in_memory import Log, logs_restored
 
@@ -32,7 +36,8 @@ class Heard:
     a test, so the process has its own only while code runs."""
 
     def __init__(self, form: str = "json") -> None:
-        self.out, self.err = io.StringIO(), io.StringIO()
+        self.out: Any = io.StringIO()
+        self.err: Any = io.StringIO()
         self.log = Log(form)
         self.kept: list[tuple[str, Said]] = []
 
@@ -184,6 +189,120 @@ def test_of_a_secured_workflow_lines_are_only_counted(heard: Heard):
     assert SECRET not in everything
     assert "announced" in heard.log.text  # what is logged by ctx.log is meant for the log
     assert (HIDDEN in everything) is (heard.out.getvalue() != "")
+
+
+def says_it() -> None:
+    """What the code of an author does, wherever it runs."""
+    print(SECRET)
+    logging.getLogger("of an author").warning("%s", SECRET)
+
+
+def fails_with_it() -> None:
+    """Its traceback is printed by Python."""
+    raise ValueError(SECRET)
+
+
+class OwnThread(Thread):
+    """A thread with code of its own."""
+
+    def run(self) -> None:
+        """Say it."""
+        says_it()
+
+
+def joined(thread: Thread) -> None:
+    """Start it, and wait for its end."""
+    thread.start()
+    thread.join()
+
+
+def of_a_pool() -> None:
+    """A pool that the run makes, with another thread inside."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(says_it).result()
+        list(pool.map(lambda _: joined(Thread(target=says_it)), "a"))
+
+
+async def in_an_executor() -> None:
+    """The executor of an event loop does not pass the context on by itself."""
+    await asyncio.get_running_loop().run_in_executor(None, says_it)
+
+
+def in_a_thread_of_a_thread() -> None:
+    """Start one in another one."""
+    joined(Thread(target=lambda: joined(Thread(target=says_it))))
+
+
+def by_bytes() -> None:
+    """Each way to the bytes of a stream."""
+    streams: list[Any] = [sys.stdout, sys.stderr]
+    for stream in streams:
+        stream.buffer.write(f"{SECRET}\n".encode())
+        stream.buffer.writelines([bytearray(SECRET.encode()), memoryview(b"\n")])
+        stream.buffer.raw.write(f"{SECRET}\n".encode())
+        with io.TextIOWrapper(stream.detach(), "utf-8") as text:
+            text.write(f"{SECRET}\n")
+
+
+ELSEWHERE: dict[str, tuple[Any, int]] = {
+    "a thread": (lambda: joined(Thread(target=says_it)), 2),
+    "a class of threads": (lambda: joined(OwnThread()), 2),
+    "a timer": (lambda: joined(Timer(0, says_it)), 2),
+    "a thread of a thread": (in_a_thread_of_a_thread, 2),
+    "a pool": (of_a_pool, 4),
+    "an executor of a loop": (lambda: asyncio.run(in_an_executor()), 2),
+    "a thread that fails": (lambda: joined(Thread(target=fails_with_it)), 0),
+    "bytes": (by_bytes, 8),
+}
+"""Ways to say something elsewhere than in the run's own task, and how many lines each says; 0 for some."""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("way", ELSEWHERE)
+@pytest.mark.parametrize("secured", [True, False])
+def test_what_a_run_says_elsewhere_is_its_own(way: str, secured: bool, restored_logs: None, monkeypatch: Any):
+    monkeypatch.setattr("threading.excepthook", threading.__excepthook__)  # pytest has one of its own
+    code, lines = ELSEWHERE[way]
+    heard = Heard()
+    heard.out = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    heard.err = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    heard.run(code, secured=secured)
+    passed_on = heard.out.buffer.getvalue() + heard.err.buffer.getvalue()
+    assert passed_on == b""
+    said = heard.hidden if secured else sum(text.count(SECRET) for text in heard.texts)
+    assert said == lines or (not lines and said)
+    assert {run_id for run_id, _ in heard.kept} == {"run-0001"}
+    assert (SECRET in heard.log.text) is not secured
+
+
+def test_a_pool_that_serves_many_runs_belongs_to_none_of_them(heard: Heard):
+    with ThreadPoolExecutor(1) as pool:
+        for run_id, secured in (("run-0001", False), ("run-0002", True), ("run-0003", False)):
+            heard.run(lambda: pool.submit(print, "mine").result(), run_id, secured=secured)
+        with heard.streams():
+            pool.submit(print, "of no run").result()
+    assert [(run_id, said.text, said.hidden) for run_id, said in heard.kept] == [
+        ("run-0001", "mine", 0), ("run-0002", "", 1), ("run-0003", "mine", 0)
+    ]  # fmt: skip
+    assert heard.out.getvalue() == "of no run\n"
+
+
+def test_bytes_that_are_no_text_and_bytes_of_no_run(heard: Heard):
+    heard.out = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    heard.run(lambda: sys.stdout.buffer.write(b"a\xff\n"))
+    assert heard.texts == ["a\ufffd"]
+    with heard.streams():
+        assert sys.stdout.buffer.write(b"a\xff\n") == 3
+    assert heard.out.buffer.getvalue() == b"a\xff\n"
+
+
+def test_threads_are_pythons_own_again_when_nothing_is_divided(heard: Heard):
+    def modules() -> tuple[str, str]:
+        return Thread.start.__module__, ThreadPoolExecutor.submit.__module__
+
+    with heard.streams():
+        assert set(modules()) == {"postern.logs.run_threads"}
+    assert modules() == ("threading", "concurrent.futures.thread") or isinstance(sys.stdout, RunStream)
 
 
 def test_what_validators_of_a_secured_workflow_say_is_nowhere(heard: Heard):

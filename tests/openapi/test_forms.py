@@ -1,6 +1,7 @@
 """Forms, queries, header fields, files and streams in the documents, the connector and the page."""
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from openapi_spec_validator import validate
 from postern.authoring.signature import WorkflowFault
 from postern.authoring.workflow import workflow
 from postern.catalog import Trigger
+from postern.cli.form_option import sent_form
+from postern.http_client import Request
 from postern.openapi.connector import Address, connector_of
 from postern.openapi.connector_auth import NoSignIn
 from postern.openapi.docs_page import page
@@ -140,15 +143,36 @@ def test_the_connector_sends_forms_as_forms_and_names_the_type_of_replies(docume
 
 def test_the_example_of_a_form_is_a_request_that_fits(triggers: dict[str, Trigger], document: Json):
     requests = example_requests(document)
-    assert set(requests) == {"Order", "Search", "Invoice"}
+    assert set(requests) == {"Order", "Sheet", "Search", "Invoice"}
     request = requests["Order"]
-    workflow = find(triggers, "POST", b"/triggers/order").trigger.workflow
+    workflow = find(triggers, "POST", b"/triggers/order")[0].workflow
     assert arguments(workflow, (request.body or "").encode(), request.content_type.encode(), {})["order"].amount >= 1
     curl = shlex.split(request.curl("http://127.0.0.1:8080"))
     assert "Content-Type: application/x-www-form-urlencoded" in curl
     search = requests["Search"]
     assert search.path.startswith("/triggers/search?q=")
     assert search.headers[0].startswith("x-shop: ")
+
+
+def test_the_example_of_a_form_with_files_is_a_request_that_fits(
+    triggers: dict[str, Trigger], document: Json, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    request = example_requests(document)["Sheet"]
+    assert request.files == {"photo", "logo", "pages"}
+    workflow = find(triggers, "POST", b"/triggers/sheet")[0].workflow
+    files = [(name, (f"{name}.txt", text.encode())) for name, text in request.parts if name in request.files]
+    fields = {name: text for name, text in request.parts if name not in request.files}
+    sent = Request("POST", "https://postern.example.com", data=fields, files=files)
+    sheet = arguments(workflow, sent.read(), sent.headers["Content-Type"].encode(), {})["sheet"]
+    assert (sheet.title, sheet.photo.file.read()) == ("text", b"text")
+    curl = shlex.split(request.curl("http://127.0.0.1:8080"))
+    assert curl[4:8] == ["--form-string", "title=text", "-F", "photo=text;filename=photo.txt"]
+    monkeypatch.chdir(tmp_path)
+    for name in request.files:
+        Path(f"{name}.txt").write_text("text", "utf-8")
+    call = shlex.split(request.call("postern"))
+    parts = sent_form([call[place + 1] for place, each in enumerate(call) if each == "--form"], None) or []
+    assert {name for name, (filename, _) in parts if filename} == {"photo", "logo"}  # a list may be empty
 
 
 def test_the_page_shows_forms_files_and_parameters(document: Json):

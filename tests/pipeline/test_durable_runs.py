@@ -58,6 +58,12 @@ async def uploads(ctx: Context, sheet: Annotated[Sheet, Form()]):
 async def sends(ctx: Context):
     return Reply.stream(iter("a"))
 
+SOURCES = [lambda: Reply.stream(iter("a"))]
+
+@workflow
+async def hidden_stream(ctx: Context):
+    return SOURCES[0]()
+
 @workflow(durable=True)
 async def streamed(ctx: Context):
     return Reply.stream(iter("a"))
@@ -195,6 +201,16 @@ async def test_uploads_and_streams_are_answered_at_once_whatever_their_callers_p
         reply = await server.ask("POST", f"/triggers/{name}", "lisa", "respond-async", **sent)
         assert (reply.status_code, reply.text) == (200, replied)
         assert "preference-applied" not in reply.headers
+
+
+async def test_a_stream_that_the_code_did_not_show_fails_once_and_is_sent_from_then_on(server: Server):
+    run = await server.accepted("hidden-stream", prefer="respond-async")
+    record = await server.state(run, "Failed")
+    assert record["error"]["type"] == "StreamOfAcceptedRun"
+    shown = await server.ask("GET", f"/runs/{record['id']}", "ada")
+    assert "send the request again" in shown.json()["error"]["message"]
+    reply = await server.ask("POST", "/triggers/hidden-stream", "lisa", "respond-async")
+    assert (reply.status_code, reply.text) == (200, "a")
 
 
 async def test_a_202_leads_to_the_result(server: Server):

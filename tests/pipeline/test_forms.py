@@ -214,6 +214,15 @@ async def test_a_body_beyond_the_limit_is_cut_off_while_it_comes(server: Server)
     assert reply.json()["code"] == "body-too-large"
 
 
+async def test_a_form_beyond_what_all_may_hold_is_rejected_and_one_without_files_is_not(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("postern.triggers.uploads.Allotment.admits", lambda *_: False)
+    reply = await server.post("sheet", [("title", "Cat"), FILE])
+    assert (reply.status_code, reply.json()["code"], reply.headers["retry-after"]) == (429, "too-many-runs", "5")
+    assert (await server.client.post("/triggers/order", data={"item": "tea"})).status_code == 200
+
+
 async def test_a_record_counts_files_and_redacts_by_name(server: Server):
     reply = await server.post("sheet", [("title", "a"), ("password", "hunter2hunter2"), FILE])
     inputs, form, _ = server.recorded(reply.headers["X-Run-Id"])
@@ -274,6 +283,8 @@ async def test_a_workflow_with_a_query_alone_is_called_by_get_and_head(server: S
         ("q=a&page=0", "1", "invalid-query", "/query/page"),
         ("q=a&page=x", "1", "invalid-query", "/query/page"),
         ("q=a&q=b", "1", "invalid-query", "/query/q"),
+        ("q=%ff", "1", "invalid-query", "/query/q"),
+        ("q=a&tag[]=b&tag[]=%C3", "1", "invalid-query", "/query/tag[]"),
         ("q=a", "1,x", "invalid-header", "/header/x-sizes/1"),
     ],
 )

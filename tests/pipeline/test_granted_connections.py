@@ -132,7 +132,7 @@ async def server(
         held.seal = given[2]
         return held
 
-    monkeypatch.setattr("postern.assembly.grants.ServerGrants", made)
+    monkeypatch.setattr("postern.connections.grants.server_grants.ServerGrants", made)
     async with listening(echo) as api:
         connections = {
             "tickets": {"base_url": api.url, "auth": TICKETS},

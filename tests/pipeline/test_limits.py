@@ -15,7 +15,6 @@ from postern.assembly.limits import limit_checks
 from postern.http_client import AsyncClient, Response, http_client
 from postern.local_tenant import LocalTenant
 from postern.settings import load_settings
-from postern.triggers.reach import check_reach
 from tests.pipeline.pipelines import settings_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process, pytest.mark.usefixtures("own_modules")]
@@ -67,7 +66,7 @@ async def world(tenant: LocalTenant, folder: Path, limits: Mapping[str, Any]) ->
 async def test_without_limits_the_gate_has_nothing_to_ask(local_tenant: LocalTenant, tmp_path: Path):
     async with world(local_tenant, tmp_path, {}) as here:
         gate = here.app.pipeline.gate
-        assert (gate.before, gate.after) == (check_reach, None)
+        assert (gate.before, gate.after) == (None, None)
         reply = await here.post("guarded", "ada")
         assert reply.status_code == 200
         assert not {"ratelimit", "ratelimit-policy"} & set(reply.headers)

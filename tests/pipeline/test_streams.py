@@ -361,6 +361,26 @@ async def test_a_file_is_sent_whole_or_in_parts(server: Server):
     assert (await server.client.head("/triggers/send?name=page.txt")).headers["content-length"] == "10"
 
 
+@pytest.mark.parametrize("field", ["bytes=10-", "bytes=0-1, 99-"])
+async def test_a_range_that_is_not_in_the_file_gets_a_problem_with_the_size(server: Server, field: str):
+    reply = await server.client.get("/triggers/send?name=page.txt", headers={"Range": field})
+    assert (reply.status_code, reply.json()["code"]) == (416, "range-not-satisfiable")
+    assert reply.json()["run_id"] == reply.headers["x-run-id"]
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert (reply.headers["content-range"], reply.headers["cache-control"]) == ("bytes */10", "no-store")
+    assert "content-disposition" not in reply.headers
+    assert (await server.ended(reply.headers["x-run-id"]))[1] == 416
+    head = await server.client.head("/triggers/send?name=page.txt", headers={"Range": field})
+    assert (head.status_code, head.content) == (416, b"")
+
+
+@pytest.mark.parametrize("field", ["bytes=5-2", "bytes", "bytes=", "pages=1-2", "bytes=x-y", ""])
+async def test_a_range_that_is_not_valid_or_of_another_unit_is_ignored(server: Server, field: str):
+    reply = await server.client.get("/triggers/send?name=page.txt", headers={"Range": field})
+    assert (reply.status_code, reply.content) == (200, b"0123456789")
+    assert summary(await server.ended(reply.headers["x-run-id"]))[2] == {"bytes": 10, "ended": "complete"}
+
+
 @pytest.mark.parametrize(
     ("name", "error"),
     [

@@ -29,7 +29,7 @@ def loaded_after(program: str, folder: Path) -> set[str]:
     tail = "\nimport json, sys\nprint(json.dumps(sorted(set(sys.modules))))"
     command = [sys.executable, "-c", program + tail]
     done = subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=20, check=True
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=60, check=True
     )
     return set(json.loads(done.stdout.splitlines()[-1]))
 
@@ -47,18 +47,36 @@ SERVES = {
         "httpx2",
         "idna",
         "jwt",
-        "prometheus_client",
         "pydantic",
         "pydantic_core",
-        "pydantic_settings",
         "sqlalchemy",
     ),
     "python_multipart",  # Starlette's own import, where it is installed: 2 ms
     *("starlette", "tenacity", "truststore", "typing_extensions", "typing_inspection", "uvicorn", "watchfiles"),
 }
 """What a server needs to serve its triggers."""
-PRINTS = {"attr", "pygments", "rich", "shellingham", "structlog", "typer"}
+PRINTS = {"shellingham", "structlog", "typer"}
 """What it prints with: its log, and the table of workflows."""
+PAGES = (
+    *("postern.console.", "postern.openapi.", "postern.local_tenant.", "postern.telemetry.otlp", "postern.testing"),
+    *("postern.api.routes", "postern.api.docs", "postern.api.handlers", "postern.api.representation"),
+    *("postern.assembly.api_pages", "postern.assembly.console", "postern.assembly.review"),
+    *("postern.api.run_actions", "postern.api.grant_actions", "postern.api.signed_url_actions"),
+    *("postern.connections.grants.server_grants", "postern.security.review.", "postern.security.revocation.revoking"),
+)
+"""Modules, or rooms, of which no request to a trigger needs anything: they are loaded with the first page."""
+UNUSED = {
+    *("sqlalchemy.dialects.postgresql", "sqlalchemy.orm", "alembic", "prometheus_client", "jinja2", "dbos"),
+    *("opentelemetry", "azure", "msal", "psycopg", "encodings.cp950", "rich"),
+}
+"""What a server on SQLite without durable workflows, connections and telemetry has no use for."""
+
+
+def of_pages(loaded: set[str]) -> set[str]:
+    """Those of the modules that pages need."""
+    return {
+        name for name in loaded if name in PAGES or name.startswith(tuple(each for each in PAGES if each[-1] == "."))
+    }
 
 
 def test_a_server_loads_nothing_at_its_start_but_what_its_triggers_need(tmp_path: Path):
@@ -69,7 +87,7 @@ def test_a_server_loads_nothing_at_its_start_but_what_its_triggers_need(tmp_path
         encoding="utf-8",
     )
     program = (
-        "from postern.cli.commands import loaded\nloaded('serve')\n"
+        "from postern.cli.commands import _quieten_logs, loaded\n_quieten_logs()\nloaded('serve')\n"
         "from postern.assembly import create_app\nfrom postern.server.process import run, server_config\n"
         "from postern.settings import load_settings\n"
         "app = create_app(load_settings(defaults={'workflows': '.', 'audience': 'api://x',"
@@ -79,7 +97,47 @@ def test_a_server_loads_nothing_at_its_start_but_what_its_triggers_need(tmp_path
     loaded = loaded_after(program, tmp_path)
     assert packages(loaded) - SERVES - PRINTS == set()
     assert {"sqlalchemy", "starlette", "uvicorn"} <= packages(loaded)
-    assert not {"postern.local_tenant", "postern.assembly.console", "postern.console.routes"} & loaded
+    assert not UNUSED & loaded
+    assert of_pages(loaded) == set()
+
+
+def test_the_modules_of_pages_are_those_that_are_there(tmp_path: Path):
+    """Otherwise the test above would find none of them."""
+    program = "from postern.assembly import api_pages, console, review\nimport postern.assembly.application\n"
+    loaded = of_pages(loaded_after(program, tmp_path))
+    unseen = {each for each in PAGES if not any(name == each or name.startswith(each) for name in loaded)}
+    assert unseen == {
+        *("postern.local_tenant.", "postern.telemetry.otlp", "postern.testing"),  # no page of the server
+        "postern.connections.grants.server_grants",  # with an entry that people connect
+    }
+
+
+LEFT_OUT = {
+    "token": {"postern.catalog", "sqlalchemy", "httpx2", "rich", "starlette", "watchfiles", "jinja2", "uvicorn"},
+    "list": {"sqlalchemy", "httpx2", "rich", "postern.api.representation", "postern.connections", "uvicorn"},
+    "call": {"sqlalchemy", "rich", "postern.catalog", "postern.connections", "jinja2", "uvicorn"},
+    "dev": {"rich", "sqlalchemy.dialects.postgresql", "postern.local_tenant.app", "postern.assembly.console"},
+    "serve": {"rich", "sqlalchemy.dialects.postgresql", "postern.local_tenant", "postern.openapi", "azure"},
+}
+"""What each command does not load before it is used: modules of others, of pages, databases and people."""
+
+
+def test_a_command_loads_nothing_of_the_others(tmp_path: Path):
+    """One process is forked for each command. It has what all of these have, and loads one."""
+    program = (
+        "import json, os, sys\nfrom postern.cli.commands import _quieten_logs, loaded\n_quieten_logs()\n"
+        "import postern.settings\n"
+        f"for name in {list(LEFT_OUT)}:\n"
+        "    if not os.fork():\n"
+        "        loaded(name)\n"
+        "        with open(name, 'w') as file:\n"
+        "            json.dump(sorted(sys.modules), file)\n"
+        "        os._exit(0)\n"
+        "    assert os.wait()[1] == 0\n"
+    )
+    loaded_after(program, tmp_path)
+    found = {name: set(json.loads((tmp_path / name).read_text("utf-8"))) for name in LEFT_OUT}
+    assert {name: LEFT_OUT[name] & loaded for name, loaded in found.items()} == {name: set() for name in LEFT_OUT}
 
 
 def test_a_command_that_reads_the_catalog_loads_no_server(tmp_path: Path):

@@ -157,14 +157,14 @@ def body(text: str) -> Any:
 
 
 async def test_a_body_is_validated_in_a_thread_with_the_context_of_the_run(runner: Runner):
-    done = await run(runner, reads, body('{"x": 3}'))
+    done = await run(runner, workflow(reads.function), body('{"x": 3}'))
     assert (done.outcome.content, WHERE) == (b'{"x":3}', ["thread"])
 
 
 @pytest.mark.parametrize(("text", "code"), [('{"x": "no"}', "invalid-body"), ('{"x": 8}', "workflow-failed")])
 async def test_a_body_that_is_not_valid_starts_no_run(runner: Runner, records: Records, text: str, code: str):
     with pytest.raises(Problem) as caught:
-        await run(runner, reads, body(text))
+        await run(runner, workflow(reads.function), body(text))
     assert caught.value.code == code
     assert (records.begun, records.ended, runner.running) == ([], [], 0)
 

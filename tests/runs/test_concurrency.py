@@ -4,17 +4,21 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from typing import Any
 
 import pytest
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from postern import Caller, Context, Problem, Request, workflow
 from postern.access import ANYONE
 from postern.authoring.context import Services
 from postern.authoring.workflow import Workflow
+from postern.errors import problem
 from postern.journal.run import Run
+from postern.journal.schema import idempotency_keys
+from postern.runs.concurrency import Mark, plain_mark
 from postern.runs.idempotency import Key
 from postern.runs.runner import Runner
 from postern.runs.threads import Threads
@@ -58,9 +62,9 @@ class Gate:
     of_thread: threading.Event
 
 
-def runner_of(journal: Records) -> Runner:
+def runner_of(journal: Records, mark: Mark = plain_mark) -> Runner:
     services: Any = Services(None, None, structlog.get_logger("test"))  # type: ignore[arg-type]
-    return Runner(services, journal, lambda _: None, threads=Threads("test"))
+    return Runner(services, journal, lambda _: None, threads=Threads("test"), mark=mark)
 
 
 @pytest.fixture
@@ -192,6 +196,8 @@ async def test_an_error_of_the_key_s_function_is_a_failed_run_that_names_the_lin
     assert (outcome.state, outcome.status, outcome.error_type) == ("Failed", 500, "KeyError")
     assert outcome.place == f"at {__file__}:{line}"
     assert f'{__file__}", line {line}' in outcome.error_traceback
+    assert f"fix: concurrency_key ({__file__}:{line}) raised this" in outcome.error_traceback
+    assert "return a key for every body" in outcome.error_traceback
     assert json.loads(outcome.content)["code"] == "workflow-failed"
     records: Any = runner._journal
     assert records.begun == records.ended == [run]
@@ -270,3 +276,36 @@ async def test_no_singleton_begins_while_the_journal_cannot_be_written(gate: Any
         await begin(runner, alone, "run-1")
     assert (runner.running, dict(runner._places.taken)) == (0, {})
     runner.close()
+
+
+async def test_the_claim_of_a_secured_singleton_is_made_by_the_mark(engine: Engine, gate: Any) -> None:
+    async def mark(text: str) -> str:
+        return f"marked {sha256(text.encode()).hexdigest()}"
+
+    @workflow(singleton=True, concurrency_key=lambda caller, body: body["pin"], secure_inputs=True)
+    async def secured(ctx: Context, body: dict[str, Any]) -> None:
+        await gate.of_loop.wait()
+
+    runner = runner_of(Journal(engine), mark)
+    task = begin(runner, secured, "run-1", {"pin": "4711"})
+    await turns()
+    with engine.connect() as connection:
+        [scope] = connection.scalars(select(idempotency_keys.c.scope))
+    assert scope == await mark('concurrency\nsecured\n"4711"')
+    gate.of_loop.set()
+    await task
+    with engine.connect() as connection:
+        assert connection.scalars(select(idempotency_keys.c.scope)).all() == []
+
+
+async def test_a_secured_singleton_whose_mark_cannot_be_made_does_not_begin(engine: Engine, gate: Any) -> None:
+    async def no_mark(_: str) -> str:
+        raise problem("durable-key-unavailable", headers={"Retry-After": "5"})
+
+    @workflow(singleton=True, concurrency_key=lambda caller, body: body["pin"], secure_outputs=True)
+    async def secured(ctx: Context, body: dict[str, Any]) -> None: ...
+
+    runner = runner_of(Journal(engine), no_mark)
+    for number in range(2):  # the place in memory is free again
+        assert await ends([begin(runner, secured, f"run-{number}", {"pin": "4711"})]) == ["durable-key-unavailable"]
+    assert runner.running == 0

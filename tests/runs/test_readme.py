@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import postern.runs
+from postern.access import BY_SERVER, KINDS
 from postern.api.representation import run_json
 from postern.journal.idempotency_keys import KEPT_FOR
 from postern.journal.journal import PATIENCE, START_DELAY
@@ -35,6 +36,13 @@ def test_the_members_of_a_record_are_named():
     named = re.search(r"has `([^`]+)`", PAGE.split("## What a record holds")[1])
     assert named
     assert set(re.split(r",\s*", named[1])) == set(json.loads(run_json(record(), private=True)))
+
+
+def test_the_kinds_of_callers_are_named_for_requests_and_for_runs_of_the_server():
+    sentence = re.search(r"`caller\.kind` is (.+?) for a request, and (.+?) for a run", " ".join(PAGE.split()))
+    assert sentence
+    of_requests, of_server = [set(re.findall(r"`(\w+)`", each)) for each in sentence.groups()]
+    assert (of_requests, of_server) == (set(KINDS) - BY_SERVER, set(BY_SERVER))
 
 
 def test_its_figures_are_the_programs():

@@ -15,7 +15,8 @@ from postern import Caller, Context, Problem, Reply, Request, workflow
 from postern.access import ANYONE
 from postern.authoring.context import Services
 from postern.ids import new_id
-from postern.journal.run import State
+from postern.journal.run import Run, State
+from postern.runs.ended_line import ended_line
 from postern.runs.runner import Runner
 from postern.trace import trace_id_of
 from tests.runs.records import Records
@@ -43,7 +44,12 @@ def runner(records):
         raise LookupError(name)
 
     log = structlog.get_logger("test")
-    runner = Runner(Services(secret, connection, log), records, lambda run: log.info("run-ended", **run.line()()))
+
+    def ended(run: Run) -> None:
+        shape, values = ended_line(run)
+        log.info("run-ended", **shape.fields(values))
+
+    runner = Runner(Services(secret, connection, log), records, ended)
     yield runner
     runner.close()
 

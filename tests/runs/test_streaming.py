@@ -12,15 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
-from postern import Context, Event, Reply, Request, workflow
+from postern import Context, Event, Reply, Request, anonymous, workflow
 from postern.access import ANYONE, StartedBy
 from postern.authoring.context import Services
+from postern.authoring.stream_makers import makes_streams
 from postern.authoring.streams import event_text, piece
 from postern.errors import Problem
 from postern.journal.run import Run, State
 from postern.runs import streaming
 from postern.runs.apart import apart
-from postern.runs.outcomes import StreamOfDurableRun, whole
+from postern.runs.outcomes import StreamOfAcceptedRun, StreamOfDurableRun, whole
 from postern.runs.runner import Abandoned, Runner
 from postern.runs.streaming import found_file
 from tests.runs.records import Records
@@ -143,10 +144,23 @@ async def test_a_cancelled_run_says_so_on_its_record(runner: Runner, records: Wr
     assert (run.outcome.state, from_json(run.outcome.content)["ended"]) == (State.CANCELLED, "cancelled")
 
 
+async def nothing(ctx: Context) -> Any:
+    """It is never called."""
+
+
 def test_a_durable_workflow_cannot_return_one():
     for reply in (Reply.stream(iter("a")), Reply.events(iter("a")), Reply.file("a.txt")):
         with pytest.raises(StreamOfDurableRun, match="durable workflow"):
-            whole(reply, None)
+            whole(reply, workflow(durable=True, access=anonymous())(nothing))
+
+
+def test_a_workflow_that_returned_a_stream_once_is_known_to_do_so():
+    """Its code does not show it: what it returns comes from elsewhere."""
+    made: Any = workflow(access=anonymous())(nothing)
+    assert not makes_streams(nothing)
+    with pytest.raises(StreamOfAcceptedRun, match="send the request again"):
+        whole(Reply.stream(iter("a")), made)
+    assert makes_streams(nothing)
 
 
 def read_events(text: str) -> list[tuple[str, str]]:

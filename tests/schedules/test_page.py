@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from postern.access.caller import BY_SERVER
-from postern.api.metrics import Families
+from postern.api.metric_families import Families
 from postern.api.own_run_metrics import failure_metrics, schedule_metrics
 from postern.authoring.workflow import Workflow
 from postern.failures import notices, notifier

@@ -1,5 +1,8 @@
 """What the kit promises to authors, seen from a project of theirs. Each promise is a test of that project."""
 
+from pathlib import Path
+from random import randrange
+
 import pytest
 
 from tests.testing.author_project import Outcome, run_tests
@@ -290,6 +293,33 @@ def test_of_a_hundred(number):
         assert call("count", as_=user("ada")).refused == "listed"
 """
 
+TWELVE = """
+import os
+from pathlib import Path
+
+import pytest
+from postern.testing import call, clock, connections, runs
+
+
+@pytest.fixture(autouse=True)
+def noted(request):
+    yield
+    with Path(f"order-{os.environ['PYTEST_XDIST_WORKER']}").open("a") as order:
+        order.write(f"{request.node.name}\\n")
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_of_twelve(number):
+    assert runs() == []
+    connections["shop"].get("/orders").replies(str(number))
+    fetched = call("fetch", as_="lisa", key="of-all")
+    assert fetched.json() == {"read": str(number)}
+    assert "idempotent-replayed" not in fetched.headers
+    if number % 4 == 0:
+        clock.advance("1d", schedules=False)
+    assert [run.id for run in runs("fetch")] == [fetched.run.id]
+"""
+
 PASTE = 'connections["shop"].get("/orders").replies({...})'
 
 FAIL = {
@@ -310,20 +340,31 @@ FAIL = {
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """The project's tests: in random order, in two processes."""
-    folder = tmp_path_factory.mktemp("author")
-    for name, text in {
-        "workflows/shop.py": WORKFLOWS,
-        "postern.toml": TOML,
-        "tests/test_promises_of_the_kit.py": TESTS,
-        "tests/test_hundred.py": HUNDRED,
-        ".env": "POSTERN_TENANT_ID=99999999-9999-9999-9999-999999999999\n",
-    }.items():
+    return run_tests(project(tmp_path_factory.mktemp("author"), promises_of_the_kit=TESTS, hundred=HUNDRED), "-n", "2")
+
+
+def project(folder: Path, **tests: str) -> Path:
+    """The author's project with these tests."""
+    files = {"workflows/shop.py": WORKFLOWS, "postern.toml": TOML}
+    files |= {f"tests/test_{name}.py": text for name, text in tests.items()}
+    files[".env"] = "POSTERN_TENANT_ID=99999999-9999-9999-9999-999999999999\n"
+    for name, text in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, "utf-8")
-    return run_tests(folder, "-n", "2")
+    return folder
 
 
 pytestmark = pytest.mark.process
+
+
+def test_four_processes_share_the_tests_in_any_order_and_disturb_none_of_them(tmp_path: Path):
+    """Each has an application and a database of its own: a key, a stub or a clock of one is not seen by another."""
+    folder = project(tmp_path, twelve=TWELVE)
+    outcome = run_tests(folder, "-n", "4", f"--randomly-seed={randrange(10**6)}")
+    assert (len(outcome.tests), outcome.failed, outcome.code) == (12, {}, 0), outcome.printed
+    taken = [each.read_text().splitlines() for each in sorted(folder.glob("order-gw*"))]
+    assert len(taken) == 4
+    assert sorted(name for each in taken for name in each) == sorted(outcome.tests)
 
 
 def test_every_promise_holds_in_random_order_and_in_two_processes(outcome: Outcome):

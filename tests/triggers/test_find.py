@@ -44,8 +44,8 @@ TRIGGERS = {made.name: Trigger(made, OPEN, Path("x.py")) for made in (hello, ord
 )
 def test_a_trigger_is_found_by_its_name_and_relative_path(method, path, name, parameters):
     found = find(TRIGGERS, method, path)
-    assert found.trigger.workflow.name == name
-    assert found.path_parameters == parameters
+    assert found[0].workflow.name == name
+    assert found[1] == parameters
 
 
 @table(
@@ -119,8 +119,7 @@ def test_any_path_is_found_or_is_a_problem(tail):
             assert problem.status == 404
         else:
             assert all(
-                text not in ("", ".", "..") and "/" not in text and "\\" not in text
-                for text in found.path_parameters.values()
+                text not in ("", ".", "..") and "/" not in text and "\\" not in text for text in found[1].values()
             )
 
 
@@ -132,7 +131,7 @@ def test_head_works_wherever_get_does(methods: list[str]):
     async def page(ctx: Context) -> None: ...
 
     triggers = {"page": Trigger(page, OPEN, Path("page.py"))}
-    assert find(triggers, "HEAD", b"/triggers/page").trigger is triggers["page"]
+    assert find(triggers, "HEAD", b"/triggers/page")[0] is triggers["page"]
     with pytest.raises(Problem) as caught:
         find(triggers, "PUT", b"/triggers/page")
     assert str(caught.value.headers["Allow"]).count("HEAD") == 1

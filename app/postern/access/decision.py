@@ -13,8 +13,9 @@ def checks(policy: Policy, caller: Caller) -> list[Check]:
 
 def admit(policy: Policy, caller: Caller) -> None:
     """Admit the caller, or raise Refused. The caller's token has been verified, so the reply may include the advice."""
-    for number, requirement in enumerate(policy.requirements, start=1):
+    for requirement in policy.requirements:
         if not requirement.passes(caller):
+            number = policy.requirements.index(requirement) + 1
             person = caller.kind == "user"  # no other caller can sign in again
             claims = claims_request.for_client_of(caller, requirement.claims) if person else ""
             raise Refused(checks(policy, caller)[:number], proved=True, claims=claims)

@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from postern.access import Access, AccessFault, Caller, Policy, Refused, admit
 from postern.access.written import access_of
 from postern.api.access import Standing, allows, is_anonymous
+from postern.api.durable_defaults import unsealed
 from postern.api.run_actions import Read, Write
 from postern.api.run_audit import RunAudit
 from postern.errors import Problem, problem
@@ -41,16 +42,6 @@ class Seal(Protocol):
     """Seals a decision: `durable.decisions.sealed_decision`. Raises Problem."""
 
     async def __call__(self, approval: Approval, decided: Decided, /) -> Decided: ...
-
-
-async def unsealed(_: Approval, decided: Decided) -> Decided:
-    """What seals nothing."""
-    return decided
-
-
-async def as_it_is(_: str, __: str, kept: str, ___: str | None) -> str:
-    """What opens what was never sealed."""
-    return kept
 
 
 class Asked(NamedTuple):

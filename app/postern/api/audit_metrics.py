@@ -1,11 +1,14 @@
 """Metrics of the audit log."""
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from prometheus_client.metrics_core import Metric
+from postern.api.metrics import Collect
 
-from postern.api.metrics import Collect, Families
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+    from postern.api.metric_families import Families
 
 
 class Written(Protocol):
@@ -39,7 +42,7 @@ class Checkpointed(Protocol):
 def audit_metrics(events: Written, checkpoints: Checkpointed) -> Collect:
     """Metrics of events and checkpoints."""
 
-    def collect(families: Families) -> Iterable[Metric]:
+    def collect(families: "Families") -> Iterable["Metric"]:
         totals = {("written",): events.written, ("lost",): events.lost}
         yield families.counters(
             "postern_audit_events", "Events of the audit log, by what became of them.", ["outcome"], totals

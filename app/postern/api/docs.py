@@ -14,20 +14,18 @@ from starlette.requests import Request
 
 from postern.access import Caller
 from postern.api.access import recognise, visible
-from postern.catalog import Snapshot, Trigger
+from postern.api.local_people import TokenCommand
+from postern.catalog import Snapshot
 from postern.errors import problem
 from postern.openapi.docs_page import CONTENT_TYPES, assets, page
 from postern.openapi.document import Described
 from postern.openapi.operations import operations
-from postern.settings.installation import Installation
+from postern.settings.installation import OWN_ADDRESS, Installation
 from postern.triggers.reply import ALWAYS, Answer
 from postern.triggers.secure_transport import Scope
 
 MAX_KEPT = 32 * 1024 * 1024
 """Bytes of all cached documents. The newest is always kept, of any size."""
-
-OWN_ADDRESS = "http://own-address.invalid"
-"""The placeholder in cached documents for the address of the request."""
 
 POLICY = (
     b"default-src 'none'; style-src 'self'; script-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -45,11 +43,6 @@ VARY = (b"vary", b"Authorization")
 FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
 
 _HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
-
-
-TokenCommand = Callable[[Trigger], str]
-"""Returns the command that prints a token of the local tenant with which a trigger may be called; "" if nobody there
-may."""
 
 
 class Views:

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection
 
 from postern.access import Caller
+from postern.api.durable_defaults import nothing_here
 from postern.catalog import Trigger
 from postern.errors import problem
 from postern.journal.durable_ends import Cancelled, cancel, resume
@@ -22,10 +23,6 @@ class Write(Protocol):
     """Writes to the journal and returns the operation's result, once it is committed."""
 
     async def __call__(self, operation: Callable[[Connection], T], /) -> T: ...
-
-
-async def nothing_here(run_id: str, by: str, *, ended: bool) -> None:
-    """This server process runs no durable runs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,14 @@
 """Metrics of durable runs."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from prometheus_client.metrics_core import Metric
+from postern.api.metrics import Collect
 
-from postern.api.metrics import Collect, Families
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+    from postern.api.metric_families import Families
 
 PHASES = ("ready", "running", "waiting", "parked")
 
@@ -17,7 +21,7 @@ def durable_metrics(
     """How many durable runs that have not ended are in each phase, in all server processes, how many of each workflow
     wait for a run with the same concurrency key, and how many were taken over from a dead process by this one."""
 
-    def collect(families: Families) -> Iterable[Metric]:
+    def collect(families: "Families") -> Iterable["Metric"]:
         found = phases()
         yield families.gauges(
             "postern_durable_runs",

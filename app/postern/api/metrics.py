@@ -8,20 +8,10 @@ worker per container, where each scrape reaches the same process.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio.to_thread
 from anyio import CapacityLimiter
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,6 +20,11 @@ from postern.api.health import NO_STORE
 from postern.histogram import Batches, Histogram
 from postern.triggers.request_counts import RequestCounts
 from postern.triggers.secure_transport import passed_on
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+    from postern.api.metric_families import Families
 
 
 class JournalCounts(Protocol):
@@ -60,64 +55,20 @@ class StorageSums(Protocol):
         """Runs of anonymous callers, by workflow and holder."""
 
 
-class Families:
-    """Makes metric families, each sample with the label `process`."""
-
-    def __init__(self, process: str) -> None:
-        self._process = process
-
-    def info(self, name: str, meaning: str, values: Mapping[str, str]) -> Metric:
-        """One sample with these labels."""
-        family = InfoMetricFamily(name, meaning, labels=["process"])
-        family.add_metric([self._process], dict(values))
-        return family
-
-    def counters(self, name: str, meaning: str, labels: Sequence[str], totals: Mapping[Any, float]) -> Metric:
-        """A counter for each combination of label values, which are the keys of `totals`."""
-        family = CounterMetricFamily(name, meaning, labels=["process", *labels])
-        for values, total in totals.items():
-            family.add_metric([self._process, *values], total)
-        return family
-
-    def gauges(self, name: str, meaning: str, values: Mapping[str, float], label: str = "") -> Metric:
-        """A gauge for each value of the label; one gauge without a label."""
-        family = GaugeMetricFamily(name, meaning, labels=["process", label] if label else ["process"])
-        for value_of, value in values.items():
-            family.add_metric([self._process, value_of] if label else [self._process], value)
-        return family
-
-    def gauges_by(self, name: str, meaning: str, labels: Sequence[str], values: Mapping[Any, float]) -> Metric:
-        """A gauge for each combination of label values, which are the keys of `values`."""
-        family = GaugeMetricFamily(name, meaning, labels=["process", *labels])
-        for values_of, value in values.items():
-            family.add_metric([self._process, *values_of], value)
-        return family
-
-    def histograms(self, name: str, meaning: str, found: Mapping[str, Histogram], label: str = "") -> Metric:
-        """A histogram for each value of the label; one histogram without a label."""
-        family = HistogramMetricFamily(name, meaning, labels=["process", label] if label else ["process"])
-        for value, histogram in found.items():
-            labelled = [self._process, value] if label else [self._process]
-            family.add_metric(labelled, _buckets(histogram), histogram.total)
-        return family
-
-
-Collect = Callable[[Families], Iterable[Metric]]
+Collect = Callable[["Families"], Iterable["Metric"]]
 """Returns the current metrics of one part of the server. It is called in another thread than the event loop's, and must
 not wait."""
 
 
-class Metrics(Collector):
+class Metrics:
     """Serves `/metrics` with the counts of the server's parts. Scrapes run one at a time, in a thread.
 
     `process` names this process. `before` is called on the event loop before each scrape."""
 
     def __init__(self, process: str, collect: Sequence[Collect], before: Callable[[], None]) -> None:
-        self._families = Families(process)
+        self._process = process
         self._collect = collect
         self._before = before
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
         self._limiter = CapacityLimiter(1)
 
     async def answer(self, request: Request) -> Response:
@@ -125,22 +76,24 @@ class Metrics(Collector):
         if passed_on(request.scope):
             raise HTTPException(404)
         self._before()
-        text = await anyio.to_thread.run_sync(generate_latest, self._registry, limiter=self._limiter)
-        return Response(text, headers={**NO_STORE, "Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+        content_type, text = await anyio.to_thread.run_sync(self._text, limiter=self._limiter)
+        return Response(text, headers={**NO_STORE, "Content-Type": content_type})
 
-    async def families(self) -> list[Metric]:
+    async def families(self) -> list["Metric"]:
         """Every metric with its current value, as `/metrics` shows it."""
         self._before()
-        return await anyio.to_thread.run_sync(lambda: list(self.collect()), limiter=self._limiter)
+        return await anyio.to_thread.run_sync(self._all, limiter=self._limiter)
 
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: there are no other collectors whose names could conflict."""
-        return ()
+    def _text(self) -> tuple[str, bytes]:
+        from postern.api.metric_families import exposition  # Prometheus's library: the first scrape loads it
 
-    def collect(self) -> Iterable[Metric]:
-        """Every metric with its current value."""
-        for collect in self._collect:
-            yield from collect(self._families)
+        return exposition(self._all())
+
+    def _all(self) -> list["Metric"]:
+        from postern.api.metric_families import Families  # the same
+
+        families = Families(self._process)
+        return [family for collect in self._collect for family in collect(families)]
 
 
 def request_metrics(
@@ -151,7 +104,7 @@ def request_metrics(
     """Metrics of requests to triggers. `running` and `abandoned` return the number of unfinished runs by workflow, and
     how many of them were cancelled and go on all the same."""
 
-    def collect(families: Families) -> Iterable[Metric]:
+    def collect(families: "Families") -> Iterable["Metric"]:
         labels = ("workflow", "mode", "outcome")
         yield families.counters(
             "postern_requests", "Requests to triggers by how they ended.", labels, requests.totals()
@@ -177,7 +130,7 @@ def thread_metrics(
 ) -> Collect:
     """Who holds the threads for `def` code, and who waits for one; `busy` and `waiting` return numbers by workflow."""
 
-    def collect(families: Families) -> Iterable[Metric]:
+    def collect(families: "Families") -> Iterable["Metric"]:
         yield families.gauges(
             "postern_threads_busy",
             "Threads that `def` workflows and steps hold.",
@@ -209,7 +162,7 @@ def blocked_loop_metrics(counts: Callable[[], Mapping[str, int]]) -> Collect:
 def key_metrics(ages: Callable[[], Mapping[str, float | None]]) -> Collect:
     """Metrics of signing keys; `ages` returns seconds by tenant, None if its keys were never fetched."""
 
-    def collect(families: Families) -> Iterable[Metric]:
+    def collect(families: "Families") -> Iterable["Metric"]:
         yield families.gauges(
             "postern_signing_keys_age_seconds",
             "Time since the signing keys were fetched; +Inf if never.",
@@ -251,7 +204,7 @@ def grant_metrics(
 ) -> Collect:
     """How many grants there are by connection and state, without their owners, and how refreshes of tokens ended."""
 
-    def collect(families: Families) -> Iterable[Metric]:
+    def collect(families: "Families") -> Iterable["Metric"]:
         yield families.gauges_by(
             "postern_grants", "Connections that people connect, by state.", ("connection", "state"), states()
         )
@@ -265,7 +218,7 @@ def grant_metrics(
 def revocation_metrics(active: Callable[[], int], age: Callable[[], float | None]) -> Collect:
     """How many subjects are revoked, and how old that knowledge is."""
 
-    def collect(families: Families) -> Iterable[Metric]:
+    def collect(families: "Families") -> Iterable["Metric"]:
         yield families.gauges(
             "postern_revocations", "People, applications and tokens that are revoked.", {"": active()}
         )
@@ -279,7 +232,7 @@ def revocation_metrics(active: Callable[[], int], age: Callable[[], float | None
 def finding_metrics(found: Callable[[], Mapping[str, int]], alerts: Callable[[], Mapping[str, int]]) -> Collect:
     """How many findings this server process began, by kind, and how alerts ended."""
 
-    def collect(families: Families) -> Iterable[Metric]:
+    def collect(families: "Families") -> Iterable["Metric"]:
         kinds = {(kind,): count for kind, count in found().items()}
         yield families.counters("postern_findings", "New findings.", ("kind",), kinds)
         results = {(result,): count for result, count in alerts().items()}
@@ -296,7 +249,7 @@ def build_metrics(version: str) -> Collect:
 def journal_metrics(journal: JournalCounts) -> Collect:
     """Metrics of the journal's commits."""
 
-    def collect(families: Families) -> Iterable[Metric]:
+    def collect(families: "Families") -> Iterable["Metric"]:
         sizes, seconds = journal.batches.sizes, journal.batches.seconds
         yield families.gauges("postern_journal_queue_length", "Writes that wait for a commit.", {"": journal.queued})
         yield families.histograms("postern_journal_batch_size", "Writes of one commit.", {"": sizes})
@@ -308,7 +261,7 @@ def journal_metrics(journal: JournalCounts) -> Collect:
 def storage_metrics(found: Callable[[], StorageSums]) -> Collect:
     """Metrics of what is stored, as it was found at the last look."""
 
-    def collect(families: Families) -> Iterable[Metric]:
+    def collect(families: "Families") -> Iterable["Metric"]:
         sums = found()
         parts = {"anonymous-runs": sum(sums.runs.values()), "idempotency-keys": sum(sums.keys.values())}
         yield families.gauges("postern_database_bytes", "Size of the database.", {"": sums.database})
@@ -327,12 +280,3 @@ def _labelled(requests: RequestCounts, by_workflow: Mapping[str, int]) -> Mappin
         if label or runs:
             running[label] = running.get(label, 0) + runs
     return running
-
-
-def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    """The counts in Prometheus's form: how many values are at most each bound."""
-    reached, buckets = 0, []
-    for bound, count in zip((*histogram.bounds, float("inf")), list(histogram.counts), strict=True):
-        reached += count
-        buckets.append(("+Inf" if bound == float("inf") else str(float(bound)), float(reached)))
-    return buckets

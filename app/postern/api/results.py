@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
+from postern.api.durable_defaults import no_reply
 from postern.api.representation import state_json
 from postern.api.resubmit import reply_again
 from postern.api.result_wait import MOST_SECONDS, ResultWait
@@ -24,11 +25,6 @@ from postern.triggers.reply import Answer, json_reply, recorded_reply, reply
 SOON, LATER = 1, 10
 """Seconds after which a caller asks again: of a run that executes, or may at any time; and of one that waits."""
 APPLIED = "Preference-Applied"
-
-
-async def no_reply(_: str) -> Outcome | None:
-    """There are no durable runs."""
-    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     )
     from postern.assembly.asgi import Application
     from postern.assembly.catalog import load_catalog
-    from postern.assembly.identity import create_identity, installation_of, tenants
+    from postern.assembly.identity import create_identity, tenants
+    from postern.assembly.installation import installation_of
     from postern.assembly.takeovers import durable_is_installed
 
 __all__ = [
@@ -40,7 +41,8 @@ _MODULES = {
     ),
     "asgi": ("Application",),
     "catalog": ("load_catalog",),
-    "identity": ("create_identity", "installation_of", "tenants"),
+    "identity": ("create_identity", "tenants"),
+    "installation": ("installation_of",),
     "takeovers": ("durable_is_installed",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -1,30 +1,30 @@
 """The application: its parts in order, and the ASGI application that they make."""
 
 from dataclasses import replace
-from functools import partial
 
 import structlog
 
-from postern.access import StartedBy
-from postern.api.docs import TokenCommand
+from postern.api.local_people import LocalCaller, TokenCommand
 from postern.api.own_host import OwnHost
 from postern.assembly.api import api_part
+from postern.assembly.api_needs import ApiNeeds, MakeReview
 from postern.assembly.asgi import Application, no_trigger
 from postern.assembly.audit import audit_part
-from postern.assembly.console_needs import Beside, Local, console_off
+from postern.assembly.console_needs import Beside, Local
+from postern.assembly.console_part import console_off, console_on
 from postern.assembly.durable import DurablePart, durable_part
 from postern.assembly.failures import failures_part
 from postern.assembly.findings import findings_part
 from postern.assembly.foundation import Foundation, foundation
 from postern.assembly.grants import grants_part
-from postern.assembly.identity import authority
+from postern.assembly.installation import authority
 from postern.assembly.limits import limit_checks
 from postern.assembly.observed import ObservedPart, observed_part
+from postern.assembly.once import Once
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.outside import NETWORK, Outside
 from postern.assembly.part import Part, without_routes
 from postern.assembly.refusals import RefusalsPart, refusals_part
-from postern.assembly.review import review_part
 from postern.assembly.revocation import revocation_part
 from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.schedules import schedules_part
@@ -32,7 +32,6 @@ from postern.assembly.senders import SendersPart, senders_part
 from postern.assembly.signed_urls import MakeSecret, SignedUrlsPart, signed_urls_part
 from postern.assembly.takeovers import beat_every
 from postern.assembly.telemetry import telemetry_part
-from postern.console.services import LocalCaller
 from postern.logs import configure_logs, divide_streams, log_format
 from postern.runs.breakpoints import refuse_breakpoints
 from postern.settings import Settings, load_settings
@@ -41,7 +40,7 @@ from postern.settings.role import Role
 from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.client_network import network_check
 from postern.triggers.cors import preflights
-from postern.triggers.gate import Gate, in_order
+from postern.triggers.gate import Gate
 from postern.triggers.large_bodies import LargeBodies
 from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.reach import check_reach
@@ -80,8 +79,8 @@ def create_app(
     failures = failures_part(base, runs, durable)
     findings = findings_part(base, durable, observed.observer)
     refusals = refusals_part(base, observed.observer.rejected)
-    urls, review, large = signed_urls_part(base, make_secret), review_part(base), LargeBodies()
-    api = api_part(base, runs, durable, refusals, grants, revocation, local_tokens, large, (*urls.pages, *review.pages))
+    urls, review, large = signed_urls_part(base, make_secret), Once(lambda: _reviews(base)), LargeBodies()
+    api = api_part(base, ApiNeeds(runs, durable, refusals, grants, revocation, urls, review, large), local_tokens)
     watching = (audited, findings, observed, revocation, senders, urls)
     checked = (telemetry, *base.parts, *watching, grants, runs, durable, schedules, failures, refusals, api)
     readiness = readiness_of(checked)
@@ -93,7 +92,7 @@ def create_app(
         telemetry.noted(_pipeline(base, runs, durable, refusals, large), _gate(base, senders, urls, observed)),
         for_author=for_author,
         console_on=console_on,
-        later=api.results.of_trigger,
+        later=api.later,
     )
     own_host, other_networks = own_host_of(settings, for_author), network_check(settings.allowed_networks)
     traced = telemetry.around(pipeline)
@@ -109,13 +108,17 @@ def create_app(
     return Application((*parts, operations), pipeline, base.catalog.catalog, own_host, other_networks, traced)
 
 
+def _reviews(base: Foundation) -> MakeReview:
+    from postern.assembly.review import reviews_of  # for pages only
+
+    return reviews_of(base).make
+
+
 def _console(base: Foundation, beside: Beside, local: Local) -> Part:
     """The pages for people, or what says in the log why there are none."""
     if missing := missing_for_console(base.settings, local.address):
         return console_off(base, missing)
-    from postern.assembly.console import console_part  # 0.1 s, for a server with pages only
-
-    return console_part(base, beside, local)
+    return console_on(base, beside, local)
 
 
 def _gate(base: Foundation, senders: SendersPart, urls: SignedUrlsPart, observed: ObservedPart) -> Gate:
@@ -123,10 +126,10 @@ def _gate(base: Foundation, senders: SendersPart, urls: SignedUrlsPart, observed
     limits = limit_checks(base.settings, base.identity.identification.recall)
     return Gate(
         preflights(base.catalog.triggers),
-        check_reach,
-        before=in_order(check_reach, limits.before),
+        reach=check_reach,
+        before=limits.before,
         sender=senders.sender(urls.sender),
-        after=in_order(limits.after),
+        after=limits.after,
         body=senders.body(urls.still),
         admitted=observed.observer.admitted,
     )
@@ -155,9 +158,8 @@ def _pipeline(
 
 def _start(base: Foundation, durable: DurablePart) -> Start:
     """How the pipeline starts runs. Without a connection on behalf of callers nothing looks at their tokens again."""
-    start = partial(durable.start, started_by=StartedBy.REQUEST)
     callers = base.connections.callers
-    return with_caller_tokens(start, callers) if callers is not None else start
+    return with_caller_tokens(durable.of_request, callers) if callers is not None else durable.of_request
 
 
 def own_host_of(settings: Settings, local: bool) -> OwnHost | None:

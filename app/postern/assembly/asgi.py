@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from postern.access import Check, Refused
 from postern.api.own_host import FIX, MISDIRECTED, OwnHost
+from postern.assembly.later_pages import LaterPages
 from postern.assembly.part import Part, start
 from postern.catalog import Catalog
 from postern.errors import problem
@@ -41,7 +42,10 @@ class Application(Starlette):
                 yield await start(parts, stack)
 
         super().__init__(
-            routes=[route for part in parts for route in part.routes],
+            routes=[
+                *(route for part in parts for route in part.routes),
+                LaterPages(part.later_routes for part in parts if part.later_routes is not None),
+            ],
             exception_handlers={404: nothing_here, 405: nothing_here},
             lifespan=lifespan,
         )

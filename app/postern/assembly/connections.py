@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from postern.api.metrics import secret_metrics
-from postern.assembly.identity import authority
+from postern.assembly.installation import authority
 from postern.assembly.part import Part
 from postern.connections import Connections
 from postern.connections.on_behalf_of.callers import Callers

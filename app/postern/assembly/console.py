@@ -1,16 +1,15 @@
-"""The console: pages for people. It is loaded only where the settings have what signing in needs."""
+"""The console: pages for people. It is loaded for the first request for one of them."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from sqlalchemy import Connection
+from starlette.routing import Route
 
-from postern.assembly.console_needs import Beside, Local
+from postern.assembly.console_needs import Beside, Local, address_of
 from postern.assembly.entra_accounts import entra_accounts
 from postern.assembly.foundation import Foundation
-from postern.assembly.identity import installation_of
-from postern.assembly.part import Part
+from postern.assembly.installation import installation_of
 from postern.connections.entry_trial import OfPeople, stages_of
 from postern.connections.own_proof import OwnProof
 from postern.console.assets import load_assets
@@ -22,26 +21,16 @@ from postern.console.routes import routes
 from postern.console.services import Services
 from postern.console.sessions import Sessions
 from postern.console.sign_in import SignIn
-from postern.http_client import AsyncClient, http_client
+from postern.http_client import AsyncClient
 from postern.identity import Accounts, fetch_endpoints, tenant
 from postern.identity.explained import explained
 from postern.journal.sessions import ends_of
 
 
-def console_part(base: Foundation, beside: Beside, local: Local) -> Part:
-    """`/console`."""
+def console_pages(base: Foundation, beside: Beside, local: Local, client: AsyncClient) -> Iterable[Route]:
+    """The routes of `/console`. `client` is for Entra."""
     settings, log, journal = base.settings, base.log, base.journal
-    address = local.address or settings.public_url or ""
-    client = http_client(settings.ca_bundle, proxy=settings.way_out)
-
-    @asynccontextmanager
-    async def life() -> AsyncIterator[None]:
-        log.info("console-on", address=f"{address}/console", open_to=settings.console)
-        try:
-            yield
-        finally:
-            await client.aclose()
-
+    address = address_of(settings, local)
     assets = load_assets()
     services = _services(base, beside, local, address, entra_accounts(settings, client))
 
@@ -61,20 +50,21 @@ def console_part(base: Foundation, beside: Beside, local: Local) -> Part:
     )
     guard = Guard(frame, sessions, settings.console == "operators", beside.refusals.take, log)
     sign_in = SignIn(frame, sessions, _entra(base, client, address), journal.write, log, base.note)
-    return Part(routes=routes(services, guard, sign_in, assets), life=life)
+    return routes(services, guard, sign_in, assets)
 
 
 def _services(base: Foundation, beside: Beside, local: Local, address: str, accounts: Accounts) -> Services:
     """What the pages get."""
     settings, journal, expiry = base.settings, base.journal, base.connections.expiry
+    actions = beside.api.actions()
     return Services(
         settings=settings,
         installation=installation_of(settings),
         read=journal.read,
         write=journal.write,
         cancel=beside.runs.runner.cancel,
-        resubmit=beside.api.resubmit,
-        underway=beside.api.underway,
+        resubmit=actions.resubmit,
+        underway=actions.underway,
         snapshot=base.catalog.snapshot,
         log=base.log,
         local=bool(local.address),
@@ -85,18 +75,18 @@ def _services(base: Foundation, beside: Beside, local: Local, address: str, acco
         secret_states=lambda: expiry.states,
         read_secrets=expiry.look,
         readiness=beside.readiness.reasons,
-        grants=beside.grants.actions,
+        grants=beside.grants.actions(),
         provider=beside.grants.provider,
-        revoking=beside.revocation.revoking,
-        signed_urls=beside.signed_urls.actions,
+        revoking=beside.revocation.revoking(),
+        signed_urls=beside.signed_urls.actions(),
         stages=partial(stages_of, settings=settings, of=OfPeople(journal.read, accounts)),
         note=base.note,
-        review=beside.review.make,
-        run_audit=beside.api.run_audit,
-        findings=beside.api.findings,
-        approvals=beside.api.approvals,
-        signals=beside.api.signals,
-        durable=beside.api.durable,
+        review=beside.review(),
+        run_audit=actions.run_audit,
+        findings=actions.findings,
+        approvals=actions.approvals,
+        signals=actions.signals,
+        durable=actions.durable,
     )
 
 

@@ -1,21 +1,18 @@
-"""What the console gets of the other parts, and the part of a server without it. It loads no page."""
+"""What the console gets of the other parts of the server. It loads no page."""
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from postern.api.docs import TokenCommand
 from postern.api.health import Readiness
+from postern.api.local_people import LocalCaller, TokenCommand
 from postern.assembly.api import ApiPart
-from postern.assembly.foundation import Foundation
+from postern.assembly.api_needs import MakeReview
 from postern.assembly.grants import GrantsPart
-from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
-from postern.assembly.review import ReviewPart
 from postern.assembly.revocation import RevocationPart
 from postern.assembly.runs import RunsPart
 from postern.assembly.signed_urls import SignedUrlsPart
-from postern.console.services import LocalCaller
+from postern.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +25,7 @@ class Beside:
     grants: GrantsPart
     revocation: RevocationPart
     signed_urls: SignedUrlsPart
-    review: ReviewPart
+    review: Callable[[], MakeReview]
     readiness: Readiness
 
 
@@ -42,12 +39,6 @@ class Local:
     caller: LocalCaller = lambda _name, _policy: None
 
 
-def console_off(base: Foundation, missing: Iterable[str]) -> Part:
-    """The part of a server without pages. The log says what is missing for them."""
-
-    @asynccontextmanager
-    async def off() -> AsyncIterator[None]:
-        base.log.info("console-off", missing="; ".join(missing))
-        yield
-
-    return Part(life=off)
+def address_of(settings: Settings, local: Local) -> str:
+    """Where browsers reach the server."""
+    return local.address or settings.public_url or ""

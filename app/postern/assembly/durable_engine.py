@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 from postern.assembly.durable_part import DurablePart
+from postern.assembly.durable_seals import seals_of
 from postern.assembly.ended_runs import EndedRuns
 from postern.assembly.foundation import Foundation
 from postern.assembly.runs import RunsPart
 from postern.assembly.takeovers import take_over
 from postern.catalog import Trigger
 from postern.catalog.context_changes import apply
-from postern.connections.sealing.vault_keys import DURABLE_KEY, VaultKeys
 from postern.durable.acceptance import Acceptance
 from postern.durable.approvals import Approvals
 from postern.durable.cancellations import Cancellations
@@ -25,7 +25,7 @@ from postern.durable.durable_calls import DurableCalls
 from postern.durable.durable_steps import DurableSteps
 from postern.durable.engine import DurableEngine
 from postern.durable.replies import kept_reply
-from postern.durable.seals import KeySeals, NoSeal, Seals
+from postern.durable.seals import Seals
 from postern.durable.signals import Signals
 from postern.durable.turns import Turns
 from postern.durable.waits import Waits
@@ -40,7 +40,7 @@ from postern.triggers.read import arguments
 
 def engine_part(base: Foundation, runs: RunsPart, pages: str, *, executes: bool) -> DurablePart:
     """The part of durable runs. Without `executes` they are only accepted here."""
-    settings, journal, seals = base.settings, base.journal, _seals(base)
+    settings, journal, seals = base.settings, base.journal, seals_of(base)
     turns, ended = Turns(settings.durable_workers), EndedRuns(runs.ended)
     works = Works(
         *(journal.read, journal.write, base.catalog.triggers, _reader(runs), seals, runs.threads, ended.by_code),
@@ -69,8 +69,10 @@ def engine_part(base: Foundation, runs: RunsPart, pages: str, *, executes: bool)
         yield
         await engine.stop()
 
+    choice = _choice(base, runs, engine, seals)
     return DurablePart(
-        start=_choice(base, runs, engine, seals).start,
+        start=choice.start,
+        of_request=choice.of_request,
         send_signal=signals.send,
         come=signals.come,
         unseal=seals.open,
@@ -84,11 +86,6 @@ def engine_part(base: Foundation, runs: RunsPart, pages: str, *, executes: bool)
         tasks=(engine.run, wakes.run, cancellations.run, retention.run) if executes else (),
         metrics=metrics,
     )
-
-
-def _seals(base: Foundation) -> Seals:
-    name, vault = base.settings.durable_key_name, base.connections.connections.vault
-    return KeySeals(VaultKeys(vault, name, DURABLE_KEY)) if name else NoSeal()
 
 
 def _reader(runs: RunsPart) -> Callable[[Trigger, Run], Awaitable[Mapping[str, Any]]]:

@@ -7,7 +7,6 @@ from functools import partial
 
 import structlog
 
-from postern.api.finding_actions import finding_json
 from postern.api.metrics import finding_metrics
 from postern.assembly.durable import DurablePart
 from postern.assembly.foundation import Foundation
@@ -94,5 +93,7 @@ async def start_alert(
     trigger = triggers.get(name)
     if trigger is None:
         raise problem("unknown-trigger")
+    from postern.api.finding_actions import finding_json  # for an alert only
+
     run = server_run(run_id, trigger, "finding", f"finding {finding.kind}", finding_json(finding))
     return await start(run, None)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
-from postern.assembly.catalog import CatalogPart, catalog_part
+from postern.assembly.catalog_part import CatalogPart, catalog_part
 from postern.assembly.connections import ConnectionsPart, connections_part
 from postern.assembly.identity import IdentityPart, identity_part
 from postern.assembly.journal import JournalPart, journal_part, records_deleted

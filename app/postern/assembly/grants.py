@@ -4,23 +4,22 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from postern.access import Caller
 from postern.api.access import is_operator
-from postern.api.grant_actions import GrantActions
 from postern.api.metrics import grant_metrics
 from postern.assembly.entra_accounts import entra_accounts
 from postern.assembly.foundation import Foundation
-from postern.assembly.identity import installation_of
+from postern.assembly.installation import installation_of
+from postern.assembly.once import Once
 from postern.assembly.part import Part
 from postern.connections.grants.counts import GrantCounts
 from postern.connections.grants.entries import GrantedEntry, granted_entries
-from postern.connections.grants.oauth_provider import provider_of
 from postern.connections.grants.places import place_of
 from postern.connections.grants.provider import Provider
 from postern.connections.grants.runs import GrantsOfRuns
 from postern.connections.grants.seal import Seal
-from postern.connections.grants.server_grants import ServerGrants
 from postern.connections.grants.store import Grants
 from postern.connections.sealing.vault_keys import GRANTS_KEY, VaultKeys
 from postern.http_client import http_client
@@ -28,15 +27,18 @@ from postern.journal.reading.readers import SERVER
 from postern.settings import GrantedAuth
 from postern.settings.installation import Installation
 
+if TYPE_CHECKING:
+    from postern.api.grant_actions import GrantActions
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantsPart(Part):
-    """The entries that people connect, by the names of their grants, and the provider of each. `actions` are what
-    people and operators do with grants, on pages at `address` ("" if there are none). `grants` hands out tokens and
-    renews them; None if no entry is of this kind."""
+    """The entries that people connect, by the names of their grants, and the provider of each. `actions` returns
+    what people and operators do with grants, on pages at `address` ("" if there are none). `grants` hands out tokens
+    and renews them; None if no entry is of this kind."""
 
     entries: Mapping[str, GrantedEntry]
-    actions: GrantActions
+    actions: Callable[[], "GrantActions"]
     address: str
     provider: Callable[[str], Provider]
     grants: Grants | None = None
@@ -72,12 +74,15 @@ def grants_part(base: Foundation, local_address: str | None) -> GrantsPart:
     def provider(name: str) -> Provider:
         entry, opened = entries[name], connections.connections
         context = replace(opened.context, http=opened.provider_client(entry.entry))
+        from postern.connections.grants.oauth_provider import provider_of  # as below
+
         return provider_of(name, entry.auth, context, accounts)
 
-    actions = partial(_actions, entries, base)
-
     if not entries:
-        return GrantsPart(entries=entries, actions=actions(None), address=address, provider=provider)
+        actions = Once(partial(_actions, entries, base, None))
+        return GrantsPart(entries=entries, actions=actions, address=address, provider=provider)
+    from postern.connections.grants.server_grants import ServerGrants  # where people connect something only
+
     client = http_client(settings.ca_bundle, proxy=settings.way_out)
     accounts = entra_accounts(settings, client)
     seal = Seal(VaultKeys(connections.connections.vault, settings.grants_key_name or "", GRANTS_KEY), place)
@@ -99,7 +104,7 @@ def grants_part(base: Foundation, local_address: str | None) -> GrantsPart:
 
     return GrantsPart(
         entries=entries,
-        actions=actions(grants),
+        actions=Once(partial(_actions, entries, base, grants)),
         address=address,
         provider=provider,
         grants=grants,
@@ -109,7 +114,9 @@ def grants_part(base: Foundation, local_address: str | None) -> GrantsPart:
     )
 
 
-def _actions(entries: Mapping[str, GrantedEntry], base: Foundation, grants: Grants | None) -> GrantActions:
+def _actions(entries: Mapping[str, GrantedEntry], base: Foundation, grants: Grants | None) -> "GrantActions":
+    from postern.api.grant_actions import GrantActions  # for pages only
+
     journal, tenant_id, refused = base.journal, base.settings.tenant_id or "", base.revocations.refuses_owner
     return GrantActions(
         entries, grants, journal.read, journal.write, tenant_id, base.log, note=base.note, refused=refused

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from postern.access import Caller, Guarded, NoRevocations, Revocations
-from postern.api.docs import OWN_ADDRESS
 from postern.api.health import keys_usable
 from postern.api.metrics import key_metrics
+from postern.assembly.installation import own_tenants
 from postern.assembly.outside import FetchFor
 from postern.assembly.part import Part
 from postern.catalog import Snapshot
 from postern.http_client import http_client
-from postern.identity import CLOUDS, Identity, Tenant, fetch_keys, tenant
+from postern.identity import Identity, Tenant, fetch_keys, tenant
 from postern.settings import Settings
-from postern.settings.installation import Installation
 from postern.triggers.secure_transport import Identification
 
 
@@ -66,29 +65,6 @@ def create_identity(settings: Settings, fetch_for: FetchFor, revocations: Revoca
         stale=settings.keys_stale,
         revocations=revocations,
     )
-
-
-def installation_of(settings: Settings, server_url: str = "") -> Installation:
-    """The installation that the settings describe, at `server_url` in place of the settings' own."""
-    return Installation(
-        server_url or settings.public_url or OWN_ADDRESS,
-        authority(settings),
-        settings.tenant_id,
-        settings.audience,
-        frozenset(settings.operators),
-        settings.client_id or "",
-        seals_runs=bool(settings.durable_key_name),
-    )
-
-
-def authority(settings: Settings) -> str:
-    """The address of Entra: POSTERN_AUTHORITY, or the cloud's."""
-    return settings.authority or CLOUDS[settings.cloud].authority
-
-
-def own_tenants(settings: Settings) -> tuple[str, ...]:
-    """The tenant of the settings, if there is one."""
-    return (settings.tenant_id,) if settings.tenant_id else ()
 
 
 def tenants(settings: Settings, snapshot: Snapshot) -> list[Tenant]:

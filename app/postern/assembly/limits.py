@@ -3,12 +3,13 @@ some."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 from postern.access import Caller
 from postern.catalog import Trigger
 from postern.errors import Problem, problem
 from postern.security.limits.addresses import client_of
-from postern.security.limits.limiter import Limiter, Taken
+from postern.security.limits.limiter import Limiter, Quota, Taken
 from postern.settings import Settings
 from postern.triggers.gate import ADDED
 from postern.triggers.secure_transport import Scope
@@ -49,25 +50,32 @@ class RequestLimits:
 
     def of_address(self, trigger: Trigger, scope: Scope) -> None:
         """Count a request for its address, before its token is looked at. Raises Problem 429."""
-        taken = self.addresses.take(trigger.workflow.name, _client(scope))
+        client = scope["client"]
+        taken = self.addresses.take(trigger.workflow.name, client_of(client[0]) if client else "")
         if taken is None:
             return
-        if taken.exceeded is not None and self._sent_by_own_run(scope):
+        if (quota := taken.exceeded) is None:
+            scope[ADDED] = [*scope[ADDED], *taken.headers] if ADDED in scope else [*taken.headers]
+        elif self._sent_by_own_run(scope):
             scope[UNCOUNTED] = True
-            return
-        _report(taken, scope, "address")
+        else:
+            _refuse(quota, taken, scope, "address")
 
     def of_caller(self, trigger: Trigger, caller: Caller, scope: Scope) -> None:
         """Count a request for its caller; one without a token for its address. Raises Problem 429."""
         name = trigger.workflow.name
-        if self._is_own(caller):
+        if caller.client_id == self.client_id and self._is_own(caller):
             if UNCOUNTED not in scope:
                 self.addresses.give_back(name, _client(scope))
             return
-        anonymous = caller.kind == "anonymous"
-        client = _client(scope) if anonymous else (caller.tenant_id, caller.object_id)
-        if (taken := self.callers.take(name, client)) is not None:
-            _report(taken, scope, "caller")
+        client = _client(scope) if caller.kind == "anonymous" else (caller.tenant_id, caller.object_id)
+        taken = self.callers.take(name, client)
+        if taken is None:
+            return
+        if (quota := taken.exceeded) is None:
+            scope[ADDED] = [*scope[ADDED], *taken.headers] if ADDED in scope else [*taken.headers]
+        else:
+            _refuse(quota, taken, scope, "caller")
 
     def _is_own(self, caller: Caller) -> bool:
         return caller.kind == "application" and bool(self.client_id) and caller.client_id == self.client_id
@@ -89,14 +97,9 @@ def _client(scope: Scope) -> str:
     return client_of(client[0]) if client else ""
 
 
-def _report(taken: Taken, scope: Scope, of: str) -> None:
-    """Add the fields of the limits to the response. Raises Problem if one is used up."""
-    if (added := scope.get(ADDED)) is None:
-        scope[ADDED] = [*taken.headers]
-    else:
-        added += taken.headers
-    if (quota := taken.exceeded) is None:
-        return
+def _refuse(quota: Quota, taken: Taken, scope: Scope, of: str) -> NoReturn:
+    """Add the fields of a rate that is used up to the response, and raise Problem 429."""
+    scope[ADDED] = [*scope.get(ADDED, ()), *taken.headers]
     raise problem(
         "rate-limited",
         detail=f"More requests came from this {of} than this server accepts: {quota.text}.",

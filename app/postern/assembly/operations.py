@@ -2,15 +2,17 @@
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prometheus_client.metrics_core import Metric
 from starlette.routing import Route
 
 from postern.api.health import Readiness, healthz
 from postern.api.metrics import Metrics, build_metrics
 from postern.assembly.part import Part, joined
 from postern.version import own_version
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 
 def readiness_of(parts: Sequence[Part]) -> Readiness:
@@ -24,7 +26,7 @@ def operations_part(
     process: str,
     settle: Callable[[], None],
     drains: Sequence[Callable[[], object]] = (),
-    export: Callable[[Callable[[], Awaitable[list[Metric]]]], Coroutine[Any, Any, None]] | None = None,
+    export: Callable[[Callable[[], Awaitable[list["Metric"]]]], Coroutine[Any, Any, None]] | None = None,
 ) -> Part:
     """Serves the checks of `readiness` and the metrics of `parts`, which are all the others. `process` names this
     process in metrics; `settle` is called before each scrape, and `drains` when the server begins to stop. `export`

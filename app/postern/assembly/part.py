@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from postern.api.health import Check
 from postern.api.metrics import Collect
+from postern.assembly.later_pages import Pages
 
 AGAIN = 5.0
 """Seconds until a task that failed begins again."""
@@ -28,14 +29,15 @@ class Part:
 
     `life` is entered when the server starts and left when it stops. What follows its `yield` does not run where a later
     part fails: use `finally` for what must be released then too. `tasks` run in between, and are cancelled first. One
-    that fails begins again. `routes` are served beside the triggers. `checks` are the checks of `/readyz` and `state`
-    the lifespan's state (ASGI, see `server/process.py`), both by names that one part alone uses. `metrics` are those of
-    `/metrics`.
+    that fails begins again. `routes` are served beside the triggers; `later_routes` makes further ones when a request
+    has another path (see `later_pages.py`). `checks` are the checks of `/readyz` and `state` the lifespan's state
+    (ASGI, see `server/process.py`), both by names that one part alone uses. `metrics` are those of `/metrics`.
     """
 
     life: Callable[[], AbstractAsyncContextManager[object]] | None = None
     tasks: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
     routes: tuple[Route, ...] = ()
+    later_routes: Pages | None = None
     checks: Mapping[str, Check] = field(default_factory=dict)
     metrics: tuple[Collect, ...] = ()
     state: Mapping[str, Any] = field(default_factory=dict)
@@ -43,7 +45,7 @@ class Part:
 
 def without_routes(part: Part) -> Part:
     """The same part, which serves no pages of its own."""
-    return replace(part, routes=())
+    return replace(part, routes=(), later_routes=None)
 
 
 async def start(parts: tuple[Part, ...], stack: AsyncExitStack) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,12 +11,7 @@ from sqlalchemy import Connection
 
 from postern.access import Access, Anonymous, Policy
 from postern.access.directory import Looked
-from postern.api.access_handlers import AccessHandlers
-from postern.api.departure import Page
-from postern.api.operators import Operators
 from postern.assembly.foundation import Foundation
-from postern.assembly.identity import installation_of
-from postern.assembly.part import Part
 from postern.catalog import Trigger
 from postern.connections.directory import look_up_with
 from postern.console.access_words import access_words
@@ -54,22 +48,12 @@ async def reviewed(settings: Settings, triggers: Sequence[Trigger], facts: Acces
     return await to_thread.run_sync(review, triggers, facts, realm, looked, _words, time.time())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReviewPart(Part):
-    """The access review. `make` makes it as of now, and `pages` are endpoints of the API by method and path."""
-
-    make: Callable[[], Awaitable[Review]]
-    pages: tuple[tuple[str, str, Page], ...]
-
-
-def review_part(base: Foundation) -> ReviewPart:
-    """Names are looked up with the server's own connection."""
+def reviews_of(base: Foundation) -> "Reviews":
+    """The reviews of this server. Names are looked up with its own connection."""
     settings, catalog = base.settings, base.catalog
     look_up = partial(look_up_with, settings=settings, client=base.connections.connections.client)
     read = partial(base.journal.read, caller=SERVER)
-    reviews = Reviews(settings, lambda: catalog.triggers().values(), read, look_up)
-    operators = Operators(installation_of(settings), base.identity.identification.identify, catalog.snapshot)
-    return ReviewPart(make=reviews.make, pages=AccessHandlers(operators, reviews.make).pages)
+    return Reviews(settings, lambda: catalog.triggers().values(), read, look_up)
 
 
 class Reviews:

@@ -1,22 +1,27 @@
 """Revocation: read from the database while the server runs, and applied to whatever remembers callers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from postern.api.health import Check
 from postern.api.metrics import revocation_metrics
 from postern.assembly.foundation import Foundation
+from postern.assembly.once import Once
 from postern.assembly.part import Part
 from postern.errors import Problem
 from postern.security.revocation.revocations import PATIENCE, Revocations
-from postern.security.revocation.revoking import Revoking
+
+if TYPE_CHECKING:
+    from postern.security.revocation.revoking import Revoking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevocationPart(Part):
-    """`revoking` makes and takes back revocations, and `revocations` has those of now."""
+    """`revoking` returns what makes and takes back revocations, and `revocations` has those of now."""
 
-    revoking: Revoking
+    revoking: Callable[[], "Revoking"]
     revocations: Revocations
 
 
@@ -27,18 +32,23 @@ def revocation_part(base: Foundation) -> RevocationPart:
     revocations.on_revoked(base.identity.identity.forget)
     if base.connections.callers is not None:
         revocations.on_revoked(base.connections.callers.revoked)
-    revoking = Revoking(
-        revocations,
-        journal.read,
-        journal.write,
-        base.note,
-        settings.tenant_id or "",
-        settings.client_id or "",
-        frozenset(settings.operators),
-        lambda: settings.people,
-    )
+
+    def revoking() -> "Revoking":
+        from postern.security.revocation.revoking import Revoking  # for pages only
+
+        return Revoking(
+            revocations,
+            journal.read,
+            journal.write,
+            base.note,
+            settings.tenant_id or "",
+            settings.client_id or "",
+            frozenset(settings.operators),
+            lambda: settings.people,
+        )
+
     return RevocationPart(
-        revoking=revoking,
+        revoking=Once(revoking),
         revocations=revocations,
         tasks=(partial(revocations.run, journal.read),),
         checks={"revocations": _known(revocations)},

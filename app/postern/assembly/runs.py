@@ -24,6 +24,8 @@ from postern.journal.server_processes import BEAT_EVERY, ServerProcesses
 from postern.logs import BEGUN, author_log, taking, write_later
 from postern.redaction import without_secret_values
 from postern.runs.blocked_loop import BlockedLoop
+from postern.runs.concurrency import Mark, plain_mark
+from postern.runs.ended_line import ended_line
 from postern.runs.executor import LEFT_BEHIND, SharedExecutor
 from postern.runs.origin import holder
 from postern.runs.run_lines import RunLines
@@ -99,7 +101,7 @@ def runs_part(
     lines = RunLines(find, journal)
     counted = _show_failures(requests, lines, log, failed) if for_author else _count_and_log(requests, lines, failed)
     ended = counted if callers is None else _forgets_caller(callers, counted)
-    runner = Runner(services, journal, ended, threads=threads, pages=pages)
+    runner = Runner(services, journal, ended, threads=threads, pages=pages, mark=_mark(base))
     processes = _processes(journal, runner, beat_every)
     connections.in_progress = lambda run_id: find(run_id) is not None
     connections.divide_by(lambda run_id: _caller_of(find, run_id))
@@ -184,6 +186,15 @@ def _request_metrics(requests: RequestCounts, runner: Runner) -> Collect:
     return request_metrics(requests, lambda: runner.room.running_by_workflow, lambda: runner.room.abandoned_by_workflow)
 
 
+def _mark(base: Foundation) -> Mark:
+    """What makes digests of the concurrency keys of secured workflows."""
+    if not base.settings.durable_key_name:
+        return plain_mark
+    from postern.assembly.durable_seals import seals_of
+
+    return seals_of(base).mark
+
+
 def _thread_metrics(requests: RequestCounts, threads: Threads, of_steps: Threads) -> Collect:
     return thread_metrics(
         requests, lambda: _both(threads.busy, of_steps.busy), lambda: _both(threads.waiting, of_steps.waiting)
@@ -219,9 +230,12 @@ def _count_and_log(
         if waiting or BEGUN:
             lines.ended(run)
         requests.ran(run)
-        if run.workflow.stateless or run.outcome.state is not State.SUCCEEDED:
-            write_later("run-ended", run.ended_at, run.line())
-            _tell(failed, run)
+        workflow = run.workflow
+        if workflow.stateless or run.outcome.state is not State.SUCCEEDED:
+            shape, values = ended_line(run)
+            write_later(shape, run.ended_at, values)
+            if workflow.on_failure:
+                _tell(failed, run)
 
     return ended
 

@@ -4,14 +4,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from postern.access import Caller
-from postern.api.departure import Page
-from postern.api.operators import Operators
-from postern.api.signed_url_actions import SignedUrlActions
-from postern.api.signed_url_handlers import SignedUrlHandlers
 from postern.assembly.foundation import Foundation
-from postern.assembly.identity import installation_of
+from postern.assembly.installation import installation_of
+from postern.assembly.once import Once
 from postern.assembly.part import Part
 from postern.catalog import Trigger
 from postern.connections.faults import ConnectionFault
@@ -28,19 +26,20 @@ from postern.security.signed_urls.links import Links
 from postern.triggers.gate import add_header
 from postern.triggers.secure_transport import Scope, unsafe
 
+if TYPE_CHECKING:
+    from postern.api.signed_url_actions import SignedUrlActions
+
 MakeSecret = Callable[[str], None]
 """Makes a secret of this name, of 32 random bytes, where the vault is that of a local tenant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedUrlsPart(Part):
-    """`sender` and `still` are for the Gate. `pages` are endpoints of the API by method and path, `actions` what
-    operators do."""
+    """`sender` and `still` are for the Gate. `actions` returns what operators do."""
 
     sender: Callable[[Trigger, Scope], Awaitable[Caller]]
     still: Callable[[Trigger, Caller], Awaitable[None]]
-    pages: tuple[tuple[str, str, Page], ...]
-    actions: SignedUrlActions
+    actions: Callable[[], "SignedUrlActions"]
 
 
 def signed_urls_part(base: Foundation, make_secret: MakeSecret | None) -> SignedUrlsPart:
@@ -48,18 +47,22 @@ def signed_urls_part(base: Foundation, make_secret: MakeSecret | None) -> Signed
     journal, catalog, installation = base.journal, base.catalog, installation_of(base.settings)
     keys = UrlKeys(partial(_read, base.connections.connections.vault), make=make_secret)
     links = Links(partial(journal.read, caller=SERVER), journal.write)
-    actions = SignedUrlActions(
-        journal.read,
-        journal.write,
-        catalog.snapshot,
-        keys.to_sign,
-        installation.server_url,
-        changed=links.forget,
-        made=partial(_note_made, base.note),
-        revoked=partial(_note_revoked, base.note),
-    )
+
+    def actions() -> "SignedUrlActions":
+        from postern.api.signed_url_actions import SignedUrlActions  # for pages only
+
+        return SignedUrlActions(
+            journal.read,
+            journal.write,
+            catalog.snapshot,
+            keys.to_sign,
+            installation.server_url,
+            changed=links.forget,
+            made=partial(_note_made, base.note),
+            revoked=partial(_note_revoked, base.note),
+        )
+
     urls = SignedUrls(keys, links, unsafe, add_header)
-    operators = Operators(installation, base.identity.identification.identify, catalog.snapshot)
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
@@ -69,8 +72,7 @@ def signed_urls_part(base: Foundation, make_secret: MakeSecret | None) -> Signed
     return SignedUrlsPart(
         sender=urls.sender,
         still=urls.still,
-        pages=SignedUrlHandlers(operators, actions).pages,
-        actions=actions,
+        actions=Once(actions),
         life=life,
         tasks=(links.run,),
     )

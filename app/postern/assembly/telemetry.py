@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
-from prometheus_client.metrics_core import Metric
 from structlog.typing import FilteringBoundLogger
 
 from postern.assembly.part import Part
@@ -22,6 +21,8 @@ from postern.triggers.traced import TracedPipeline, admitted, answered, found, t
 from postern.version import own_version
 
 if TYPE_CHECKING:
+    from prometheus_client import Metric
+
     from postern.telemetry.otlp import Otlp
 
 LIBRARY = "opentelemetry.exporter.otlp.proto.http"
@@ -30,7 +31,7 @@ LIBRARY = "opentelemetry.exporter.otlp.proto.http"
 CLOSE_SECONDS = 5.0
 """How long a stop waits for what is not sent yet."""
 
-Families = Callable[[], Awaitable[list[Metric]]]
+Families = Callable[[], Awaitable[list["Metric"]]]
 
 
 @dataclass(slots=True)

@@ -78,10 +78,16 @@ def of_segment(segment: str) -> str:
     return f". Write {{{found[1]}}}, and its type in the function: `{found[1]}: int`" if marked and found else ""
 
 
-def of_parameter(name: str, function: str, unclaimed: Iterable[str], body: str) -> str:
+def of_parameter(name: str, function: str, unclaimed: Iterable[str], body: str, *, data: bool = False) -> str:
     """What to do about a parameter that gets nothing. `unclaimed` are parts of the path that no parameter takes, and
-    `body` is the parameter that takes the body, "" if it is free."""
+    `body` is the parameter that takes the body, "" if it is free. `data` says that it is a second body: an object, a
+    list, a form or a file."""
     left = list(unclaimed)
+    if body and data:
+        return (
+            f"a request has one body, and {body!r} takes it: write one model with a field for each of the two "
+            f"(`class Body(BaseModel)`), and leave {name!r} out"
+        )
     if meant := near(name, left):
         return f"rename it to {meant!r}, as in path=, or write {{{name}}} there"
     if not body:

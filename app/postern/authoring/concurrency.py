@@ -77,11 +77,11 @@ def key_of(key: KeyFunction, caller: Any, body: Any) -> str:
     value = key(caller, body)
     parts = list(tuple.__iter__(value)) if isinstance(value, tuple) else [value]
     if not 1 <= len(parts) <= MOST_PARTS:
-        raise ConcurrencyKeyError(f"{_place(key)} returned a tuple of {len(parts)} parts: return 1 to {MOST_PARTS}")
+        raise ConcurrencyKeyError(f"{place_of(key)} returned a tuple of {len(parts)} parts: return 1 to {MOST_PARTS}")
     plain = [_plain(key, part) for part in parts]
     if sum(map(_size, plain)) > MOST_CHARACTERS:
         raise ConcurrencyKeyError(
-            f"{_place(key)} returned a key that is too long: return at most {MOST_CHARACTERS} characters"
+            f"{place_of(key)} returned a key that is too long: return at most {MOST_CHARACTERS} characters"
         )
     return json.dumps(plain if isinstance(value, tuple) else plain[0])
 
@@ -94,14 +94,14 @@ def _plain(key: KeyFunction, part: Any) -> str | int:
         return int.__int__(part)
     if inspect.iscoroutine(part):
         part.close()
-    raise ConcurrencyKeyError(f"{_place(key)} returned {type_name(part)}: return a str, an int, or a tuple of these")
+    raise ConcurrencyKeyError(f"{place_of(key)} returned {type_name(part)}: return a str, an int, or a tuple of these")
 
 
 def _size(part: str | int) -> int:
     return len(part) if isinstance(part, str) else part.bit_length() // 3 + 1
 
 
-def _place(key: KeyFunction) -> str:
+def place_of(key: KeyFunction) -> str:
     """Where the function is, for messages."""
     code = getattr(inspect.unwrap(key), "__code__", None)
     return f"concurrency_key ({code.co_filename}:{code.co_firstlineno})" if code is not None else "concurrency_key"

@@ -1,12 +1,6 @@
 """Reply: a response with a status and headers that the author chooses."""
 
-import dis
-import inspect
-from collections.abc import Callable
-from functools import lru_cache
-from itertools import pairwise
 from os import PathLike
-from types import CodeType
 from typing import Any
 
 from postern.authoring.streams import EVENTS, OCTETS, File, Source, Stream
@@ -73,27 +67,6 @@ class Reply:
         """Server-sent events: an iterator of `Event`, of text, or of anything that pydantic can write as JSON. The
         workflow's `timeout` limits the whole stream."""
         return cls(200, Stream(source, events=True), {**UNBUFFERED, **_with_type(headers, EVENTS)})
-
-
-_MAKERS = frozenset({"file", "stream", "events"})
-
-
-@lru_cache(maxsize=1024)
-def makes_streams(function: Callable[..., Any]) -> bool:
-    """Whether the code of this function itself calls `Reply.file`, `Reply.stream` or `Reply.events`. What a function
-    that it calls returns is not known before."""
-    written = inspect.unwrap(function)
-    left, known = [getattr(written, "__code__", None)], getattr(written, "__globals__", {})
-    while left:
-        code = left.pop()
-        if not isinstance(code, CodeType):
-            continue
-        names = [each.argval for each in dis.get_instructions(code)] if _MAKERS.intersection(code.co_names) else []
-        for owner, name in pairwise(names):
-            if name in _MAKERS and isinstance(owner, str) and (owner == "Reply" or known.get(owner) is Reply):
-                return True
-        left += code.co_consts
-    return False
 
 
 def _with_type(headers: Headers | Pairs | None, content_type: str) -> Headers:

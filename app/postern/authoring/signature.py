@@ -22,7 +22,7 @@ from postern.authoring.advice import (
 )
 from postern.authoring.context import Context
 from postern.authoring.form_type import FormType, Shape, form_type, has_fields, has_files, shape_of
-from postern.authoring.inputs import Form, Header, Query
+from postern.authoring.inputs import Form, Header, Query, UploadFile
 from postern.authoring.type_faults import fault_of
 from postern.authoring.validators import Validators, validators_of
 
@@ -122,9 +122,10 @@ def parameters_of(function: Callable[..., Any], segments: tuple[str, ...], hints
             body = _body(parameter, marker, hints)
         else:
             unclaimed = [each for each in in_path if each not in hints and each not in converted]
+            data = marker is not None or _is_data(hints.get(name))
             raise WorkflowFault(
                 f"{function.__name__}() has a parameter {name!r} that is neither the body (the second one) nor in "
-                f"path=: {of_parameter(name, function.__name__, unclaimed, body.name if body else '')}"
+                f"path=: {of_parameter(name, function.__name__, unclaimed, body.name if body else '', data=data)}"
             )
     if body and (meant := part_of_path(body.name, hints, [each for each in in_path if each not in converted])):
         raise WorkflowFault(
@@ -243,6 +244,13 @@ def _is_body(annotation: Any) -> bool:
     if not isinstance(kind, type) or issubclass(kind, Context):
         return False
     return issubclass(kind, _PLAIN) or issubclass(kind, BaseModel) or is_dataclass(kind) or typing.is_typeddict(kind)
+
+
+def _is_data(annotation: Any) -> bool:
+    """Whether the annotation is a type that no part of a path or a query is: an object, a list or a file."""
+    kind = typing.get_origin(annotation) or annotation
+    is_text = isinstance(kind, type) and issubclass(kind, str | bytes | int | float)
+    return (kind is UploadFile or _is_body(annotation)) and not is_text
 
 
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:

@@ -51,6 +51,7 @@ MEDIA_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9!#$&^_.+-]{1,100}")
 class Workflow:
     """A function with its access mode and options. Made by `@workflow`; calling it calls the author's function.
 
+    `reads_at_once` is True if the body and the path are all that its arguments are made of, on the event loop.
     `reads_in_thread` is for `def` workflows whose types run the author's code when they validate. `result` is None if
     results are not validated. `connections` and `secrets` are None if any may be used. `networks` are those that
     requests may come from, () for any. `origins` are those whose pages may read replies in a browser (CORS). `timeout`
@@ -93,6 +94,7 @@ class Workflow:
     singleton: bool = False
     keyed: bool = False
     produces: str = ""
+    reads_at_once: bool = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the author's function itself, so that a test of a workflow needs no server."""
@@ -240,6 +242,7 @@ def _signature(function: Callable[..., Any], path: str) -> dict[str, Any]:
     form = body.form if body is not None else None
     if form is not None:
         load_parser()
+    in_thread = not is_async and any(map(runs_code, adapters_of(body, (*path_parameters, *parameters))))
     return {
         "body": body,
         "form": form,
@@ -247,7 +250,8 @@ def _signature(function: Callable[..., Any], path: str) -> dict[str, Any]:
         "parameters": parameters,
         "is_async": is_async,
         "line": inspect.unwrap(function).__code__.co_firstlineno,
-        "reads_in_thread": not is_async and any(map(runs_code, adapters_of(body, (*path_parameters, *parameters)))),
+        "reads_at_once": form is None and not parameters and not in_thread,
+        "reads_in_thread": in_thread,
         "result": result_type(hints.get("return", Any)),
     }
 

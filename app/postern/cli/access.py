@@ -13,8 +13,9 @@ from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
 from postern.cli.api_client import Json
+from postern.cli.catalog_output import print_faults
 from postern.cli.open_database import opened
-from postern.cli.terminal import err, out, plain, print_faults, print_json, print_wide, stop
+from postern.cli.terminal import err, out, plain, print_json, print_wide, stop
 from postern.cli.workspace import Workspace, export_local_credential, workspace
 from postern.errors import DatabaseFault
 from postern.journal.database.engine import file_of
@@ -73,7 +74,7 @@ def access(
 
 
 async def _review(here: Workspace, triggers: list[Any], facts: AccessFacts) -> Review:
-    from postern.assembly.identity import authority
+    from postern.assembly.installation import authority
     from postern.assembly.review import reviewed
     from postern.connections.directory import look_up
 

@@ -8,7 +8,6 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from postern.cli.api_client import (
     As,
@@ -22,7 +21,7 @@ from postern.cli.api_client import (
 )
 from postern.cli.form_option import FormFields, HeaderFields, sent_form, sent_headers
 from postern.cli.later_result import place_of, result_of
-from postern.cli.terminal import err, out, plain, program, stop
+from postern.cli.terminal import err, escaped, out, plain, program, stop
 from postern.cli.workspace import OPERATOR, Workspace, workspace
 from postern.http_client import HTTPError, Response, http_client
 
@@ -127,8 +126,8 @@ def _later(
 def _show(response: Response) -> None:
     run_id = response.headers.get("x-run-id")
     colour = "green" if response.is_success else "red"
-    line = f"[{colour}]{response.status_code} {escape(response.reason_phrase)}[/]"
-    err.print(line + (f"  run {escape(run_id)}" if run_id else ""), highlight=False)
+    line = f"[{colour}]{response.status_code} {escaped(response.reason_phrase)}[/]"
+    err.print(line + (f"  run {escaped(run_id)}" if run_id else ""), highlight=False)
     challenge = response.headers.get("www-authenticate")
     if challenge:
         err.print(f"WWW-Authenticate: {challenge}", markup=False, highlight=False, soft_wrap=True)

@@ -7,35 +7,26 @@ from time import time
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from postern.api.representation import fault_json, people_json, schedule_json, uses_json
 from postern.authoring.by_server import WORKFLOW_NAME
 from postern.catalog import Snapshot, Trigger
-from postern.cli.diagnosis.here import named_workflows
-from postern.cli.new_file import write_new
-from postern.cli.terminal import (
+from postern.cli.catalog_output import (
     describe,
-    err,
-    fail,
-    out,
-    plain,
     print_advice,
     print_faults,
-    print_json,
-    program,
-    schedule_table,
-    workflow_table,
+    print_schedules,
+    print_workflows,
+    scheduled,
 )
+from postern.cli.new_file import write_new
+from postern.cli.terminal import err, escaped, fail, out, plain, print_json, program
 from postern.cli.workspace import STATE_FOLDER, Workspace, workspace
-from postern.connections.grants.reach import out_of_reach
 from postern.local_tenant import LocalTenant
 from postern.settings import Settings, load_settings
 from postern.settings.audit import check_audit
 from postern.settings.console import missing_for_console
 from postern.settings.grants import check_grants
 from postern.settings.sealing import check_durable_key
-from postern.settings.warnings import environment_warnings, warnings
 
 TEMPLATE = '''"""{title}."""
 
@@ -70,6 +61,10 @@ def check() -> None:
 
     Settings that are probably not what was meant are warnings, which do not change the exit code. Nothing is fetched.
     """
+    from postern.cli.diagnosis.here import named_workflows  # what `list` and `new` do not need
+    from postern.connections.grants.reach import out_of_reach
+    from postern.settings.warnings import environment_warnings, warnings
+
     here = workspace()
     if not here.local:  # the local tenant provides all that they need
         check_grants(here.settings)
@@ -82,21 +77,21 @@ def check() -> None:
     found += [*_missing_connections(snapshot, here), *out_of_reach(snapshot.triggers.values(), here.settings)]
     found += named_workflows(here.settings, snapshot)
     for warning in found:
-        err.print(f"[yellow]warning[/] {escape(warning)}.", highlight=False, soft_wrap=True)
+        err.print(f"[yellow]warning[/] {escaped(warning)}.", highlight=False, soft_wrap=True)
     if unsealed := unsealed_workflows(here.settings, snapshot):
-        err.print(escape(unsealed), highlight=False, soft_wrap=True)
+        err.print(escaped(unsealed), highlight=False, soft_wrap=True)
     if missing := missing_for_console(here.settings, here.server_url if here.local else ""):
-        err.print(f"The console is off: {escape('; '.join(missing))}.", highlight=False, soft_wrap=True)
+        err.print(f"The console is off: {escaped('; '.join(missing))}.", highlight=False, soft_wrap=True)
     elif not here.local:
         console = f"{here.settings.public_url}/console"
         said = f"The console is on: {console}, with the redirect URI {console}/callback in Entra."
-        err.print(escape(said), highlight=False, soft_wrap=True)
-    if scheduled := schedule_table(snapshot, time()):
-        err.print(scheduled)
+        err.print(escaped(said), highlight=False, soft_wrap=True)
+    if rows := scheduled(snapshot, time()):
+        print_schedules(rows, stderr=True)
     tenant = "the local tenant (POSTERN_TENANT_ID is not set)" if here.local else f"tenant {here.settings.tenant_id}"
     served = _count(len(snapshot.triggers), "workflow")
     faulty = _count(len(snapshot.faults), "faulty module")
-    err.print(f"{served} in {escape(str(here.settings.workflows))}, {faulty}; for {tenant}.", highlight=False)
+    err.print(f"{served} in {escaped(str(here.settings.workflows))}, {faulty}; for {tenant}.", highlight=False)
     raise typer.Exit(1 if snapshot.faults else 0)
 
 
@@ -118,15 +113,17 @@ def list_workflows(
     here = workspace()
     snapshot = here.load()
     if as_json:
+        from postern.api.representation import fault_json  # the run API's form, with SQLAlchemy
+
         workflows = [_row(trigger, here) for _, trigger in sorted(snapshot.triggers.items())]
         document = {"workflows": workflows, "faults": [fault_json(fault) for fault in snapshot.faults]}
         print_json(document)
         return
     print_faults(snapshot.faults)
-    out.print(workflow_table(snapshot, here.server_url, ids=True))
-    if scheduled := schedule_table(snapshot, time()):
-        out.print()
-        out.print(scheduled)
+    print_workflows(snapshot, here.server_url, stderr=False, ids=True)
+    if rows := scheduled(snapshot, time()):
+        typer.echo()
+        print_schedules(rows, stderr=False)
 
 
 def new(
@@ -160,7 +157,7 @@ def new(
     )
     write_new(path, text)
     who = "--token-file FILE" if settings.tenant_id else "--as ada"
-    out.print(f"Wrote {escape(str(path))}. A running server serves it at once. Try it:", highlight=False)
+    out.print(f"Wrote {escaped(str(path))}. A running server serves it at once. Try it:", highlight=False)
     out.print(
         f'  {program()} call {wanted} {who} --data \'{{"name": "Ada"}}\'',
         highlight=False,
@@ -197,6 +194,8 @@ def _count(number: int, what: str) -> str:
 
 
 def _row(trigger: Trigger, here: Workspace) -> dict[str, Any]:
+    from postern.api.representation import people_json, schedule_json, uses_json  # as above
+
     workflow = trigger.workflow
     return {
         "name": workflow.name,

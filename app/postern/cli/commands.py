@@ -155,6 +155,9 @@ def _commands_of(module: str) -> Mapping[str, Any]:
 
 def _quieten_logs() -> None:
     """Commands print their own errors; serving configures logs again."""
+    from postern.structlog_alone import import_structlog
+
+    import_structlog()
     from postern.logs import configure_logs
 
     configure_logs("console", level="critical")

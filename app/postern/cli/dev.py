@@ -7,11 +7,12 @@ import structlog
 import typer
 
 from postern.catalog import Trigger, try_folder
+from postern.cli.catalog_output import print_advice, print_faults, print_workflows
 from postern.cli.first_steps import first_steps
 from postern.cli.local_callers import caller_here, callers
 from postern.cli.open_database import warn_of_exposed_files
 from postern.cli.serving import Host, Port, readable_folder, use_address
-from postern.cli.terminal import err, print_advice, print_faults, program, stop, workflow_table
+from postern.cli.terminal import err, program, stop
 from postern.cli.workspace import (
     STATE_FOLDER,
     connection_callbacks,
@@ -80,7 +81,7 @@ def dev(host: Host = None, port: Port = None) -> None:
                 err.print(f"Console: {address}/console", markup=False, highlight=False, soft_wrap=True)
             print_faults(snapshot.faults)
             print_advice(snapshot)
-            err.print(workflow_table(snapshot, address))
+            print_workflows(snapshot, address, stderr=True)
             err.print(first_steps(snapshot, address, options), markup=False, highlight=False, soft_wrap=True)
 
         raise typer.Exit(run(config, listener=listener, ready=ready))

@@ -60,7 +60,7 @@ def doctor(as_json: Json = False) -> None:
 
 def checks_of(installation: Workspace, snapshot: Snapshot | None) -> Mapping[str, Check]:
     """The checks that take time, by name."""
-    from postern.assembly.identity import authority
+    from postern.assembly.installation import authority
 
     settings, local = installation.settings, installation.local is not None
     if installation.local is not None:

@@ -14,9 +14,10 @@ from sqlalchemy.exc import DBAPIError
 from postern.access import GUID, Check, Guarded, Signed
 from postern.catalog import Snapshot, Trigger
 from postern.cli.api_client import AsOperator, TokenFile
+from postern.cli.checks_table import checks_table
 from postern.cli.open_database import opened
 from postern.cli.refusals import explain_refusal
-from postern.cli.terminal import checks_table, err, fail, out, plain, stop
+from postern.cli.terminal import err, fail, out, plain, stop
 from postern.cli.workspace import Workspace, workspace
 from postern.errors import DatabaseFault
 from postern.identity.explained import Explained, advice_of, explained, given_token, scopes_to_request

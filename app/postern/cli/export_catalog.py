@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from postern.catalog import Snapshot
-from postern.cli.terminal import plain, print_faults, stop
+from postern.cli.catalog_output import print_faults
+from postern.cli.terminal import plain, stop
 from postern.cli.workspace import Workspace
 from postern.openapi.conversion_loss import Loss
 

@@ -52,7 +52,9 @@ def _commands(snapshot: Snapshot, server_url: str, options: Callable[[Trigger], 
         (f"{postern} token {who}", "a token of the local tenant"),
         (guarded.curl(server_url, f"$({postern} token {who})"), f"200: {name} may call it"),
     ]
-    if "--audience" not in who:  # `postern call` sends tokens for this server only
+    if (
+        "--audience" not in who and not guarded.files
+    ):  # `postern call` sends tokens for this server only, and files by name
         found.append((guarded.call(postern, who), "the same"))
     return found
 

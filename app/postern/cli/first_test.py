@@ -48,8 +48,8 @@ def first_test(
         raise NoTest("nobody in the local tenant may call it: add a person to [people] in postern.toml")
     if request is None:
         raise NoTest(
-            "no example of its request is known, such as of a form with a file: give call() what it needs, with json=, "
-            'form=, files={"picture": b"..."}, query= or headers='
+            "no example of its request is known: give call() what it needs, with json=, form=, "
+            'files={"picture": b"..."}, query= or headers='
         )
     tests = [_called(trigger, request, caller, outside)]
     if isinstance(policy, Guarded) and outsider is not None:
@@ -100,6 +100,8 @@ def _called(trigger: Trigger, request: ExampleRequest | None, caller: str, outsi
     name = trigger.workflow.name
     sent = _call(name, request, caller)
     known = "".join(f'    secrets[{_text(each)}] = "test"\n' for each in trigger.workflow.secrets or ())
+    if request is not None and request.files:
+        known += "    # The content of each file is an example: give one that the workflow can read.\n"
     if not outside:
         status = 202 if trigger.workflow.durable else 300
         holds = "result.status == 202" if status == 202 else "result.status < 300"
@@ -135,7 +137,9 @@ def _call(name: str, request: ExampleRequest | None, caller: str, method: str = 
     method = method or (request.method if request else "")
     if method not in ("", "POST"):
         parts.append(f"method={_text(method)}")
-    if request is not None and request.body is not None and request.content_type == URLENCODED:
+    if request is not None and request.files:
+        parts += _form_with_files(request)
+    elif request is not None and request.body is not None and request.content_type == URLENCODED:
         parts.append(f"form={_value(_pairs(request.body))}")
     elif request is not None and request.body is not None:
         parts.append(f"json={_value(json.loads(request.body))}")
@@ -153,13 +157,32 @@ def _assigned(call: str) -> str:
     return f"    body = {value}\n    result = {before}, json=body)\n"
 
 
+def _form_with_files(request: ExampleRequest) -> list[str]:
+    """The arguments form= and files=."""
+    texts: dict[str, list[str]] = {}
+    files: dict[str, list[bytes]] = {}
+    for name, value in request.parts:
+        if name in request.files:
+            files.setdefault(name, []).append(value.encode())
+        else:
+            texts.setdefault(name, []).append(value)
+    several = any(len(each) > 1 for each in files.values())
+    sent: Any = [(name, each) for name, values in files.items() for each in values] if several else _single(files)
+    return ([f"form={_value(_single(texts))}"] if texts else []) + [f"files={_value(sent)}"]
+
+
 def _path(name: str, request: ExampleRequest | None) -> str:
     return request.path.removeprefix(f"/triggers/{name}") if request is not None else ""
 
 
 def _pairs(text: str) -> dict[str, str | list[str]]:
     """The values by name, as a query and a form have them."""
-    return {name: each[0] if len(each) == 1 else each for name, each in parse_qs(text, keep_blank_values=True).items()}
+    return _single(parse_qs(text, keep_blank_values=True))
+
+
+def _single(values: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """The values by name, without a list where there is one."""
+    return {name: each[0] if len(each) == 1 else each for name, each in values.items()}
 
 
 def _value(value: Any) -> str:

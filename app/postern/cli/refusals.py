@@ -23,7 +23,8 @@ from postern.cli.api_client import (
     say_more,
     token_source,
 )
-from postern.cli.terminal import checks_table, err, fail, out, plain, print_json, print_wide
+from postern.cli.checks_table import checks_table
+from postern.cli.terminal import err, fail, out, plain, print_json, print_wide
 from postern.cli.time_arguments import to_the_millisecond, to_the_second, window
 from postern.cli.workspace import Workspace, workspace
 from postern.journal.refusal import recorded_checks

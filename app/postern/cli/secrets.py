@@ -115,13 +115,13 @@ def _of_senders(here: Workspace) -> dict[str, tuple[str, ...]]:
 async def _read_all(
     here: Workspace, references: dict[str, tuple[str, ...]], progress: Callable[[int], None]
 ) -> list[SecretState]:
+    from postern.assembly.installation import authority
     from postern.connections.vault.vault import vault_of
-    from postern.identity import CLOUDS
 
     if here.local:
         export_local_credential(here.local)
     settings = here.settings
-    vault = vault_of(settings, settings.authority or CLOUDS[settings.cloud].authority)
+    vault = vault_of(settings, authority(settings))
     places = asyncio.Semaphore(AT_ONCE)
     done = 0
 

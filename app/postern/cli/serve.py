@@ -5,9 +5,10 @@ from typing import Annotated
 import structlog
 import typer
 
+from postern.cli.catalog_output import print_faults, print_workflows
 from postern.cli.open_database import warn_of_exposed_files
 from postern.cli.serving import Host, Port, readable_folder, use_address
-from postern.cli.terminal import err, fail, print_faults, workflow_table
+from postern.cli.terminal import err, fail
 from postern.journal.database.engine import check_database
 from postern.logs import configure_logs, log_format, run_streams
 from postern.loopback import is_loopback
@@ -84,7 +85,7 @@ def _serve(settings: Settings, workers: int, role: Role) -> int:
         if role is Role.WORKER:
             err.print("This process executes durable runs. It serves /healthz, /readyz and /metrics only.")
             return
-        err.print(workflow_table(snapshot, settings.public_url or address))
+        print_workflows(snapshot, settings.public_url or address, stderr=True)
 
     return run(config, ready=ready)
 

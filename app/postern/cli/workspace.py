@@ -5,13 +5,16 @@ import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from postern.catalog import Snapshot
 from postern.cli.serving import readable_folder
 from postern.local_tenant import LocalTenant
 from postern.local_tenant.defaults import OPERATOR, OWN_APPLICATION, local_defaults
 from postern.local_tenant.directory import callback_path
 from postern.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from postern.catalog import Snapshot
 
 __all__ = [
     "OPERATOR",
@@ -49,7 +52,7 @@ class Workspace:
         """The object id that a name of the table people stands for, else what was given."""
         return None if given is None else self.settings.people.get(given, given)
 
-    def load(self) -> Snapshot:
+    def load(self) -> "Snapshot":
         """The workflows and faults of the folder. Raises FolderFault, and SettingsFault if a workflow needs a setting
         that is not set. What the modules print goes to standard error, away from what a command writes."""
         from postern.assembly import load_catalog

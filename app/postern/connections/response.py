@@ -8,8 +8,7 @@ from postern.connections.request_body import RENEWED
 from postern.http_client import HTTPStatusError, Response, ResponseNotRead
 
 TEXT_ENCODINGS = frozenset(
-    codecs.lookup(name).name
-    for name in (
+    (
         *("ascii", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"),
         *(f"iso8859-{part}" for part in (*range(1, 12), *range(13, 17))),
         *(f"cp{page}" for page in (437, 850, 852, 858, 866, 874, 932, 949, 950, *range(1250, 1259))),
@@ -17,8 +16,8 @@ TEXT_ENCODINGS = frozenset(
         *("gb2312", "gbk", "gb18030", "big5"),
     )
 )
-"""The encodings in which text is read. Python knows others, with which a few bytes take very long (`punycode`, `idna`)
-or unfold to gigabytes (`zlib`)."""
+"""The encodings in which text is read, as `codecs.lookup` names them: to look them up here would load the tables of
+all. Python knows others, with which a few bytes take very long (`punycode`, `idna`) or unfold to gigabytes (`zlib`)."""
 
 NOT_REPEATED = (
     ". Its credential was renewed, but the body was a stream that can be read only once: send the request again"

@@ -7,12 +7,12 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from postern.access import Caller, Guarded
+from postern.access import Guarded
 from postern.api.approval_actions import ApprovalActions
-from postern.api.docs import TokenCommand
 from postern.api.durable_actions import DurableActions
 from postern.api.finding_actions import FindingActions
 from postern.api.grant_actions import GrantActions
+from postern.api.local_people import LocalCaller, TokenCommand
 from postern.api.run_actions import Cancel, Read, Resubmit, Underway, Write
 from postern.api.run_audit import RunAudit
 from postern.api.signal_actions import SignalActions
@@ -32,10 +32,6 @@ from postern.settings.installation import Installation
 
 Stages = Callable[[str], AsyncIterator[Stage]]
 """Tests the entry of this name, stage by stage."""
-
-LocalCaller = Callable[[str, Guarded], Caller | None]
-"""Returns whom a token of the local tenant would name at a policy, by the name of a person there; None if there is no
-such person."""
 
 
 async def _without_keys(_: str, __: Guarded) -> Explained:

@@ -23,7 +23,7 @@ from postern.journal.writing.rows import facts
 from postern.journal.writing.statements import remove_run
 from postern.preferences import prefers_async
 from postern.runs.claims import earlier_run
-from postern.runs.concurrency import key_of_run, scope_of_key
+from postern.runs.concurrency import kept_key, key_of_run
 from postern.runs.idempotency import Key, keep
 from postern.runs.origin import with_origin
 from postern.runs.room import Room
@@ -100,9 +100,10 @@ class Acceptance:
             concurrency_key = None
             if workflow.keyed:
                 try:
-                    concurrency_key = scope_of_key(workflow, key_of_run(run, arguments))
+                    plain_key = key_of_run(run, arguments)
                 except BaseException as error:  # SystemExit too
                     return await self._fail(run, error)
+                concurrency_key = await kept_key(workflow, plain_key, self._seals.mark)
             self._journal.admit(run)
             who = holder_of(caller.kind, caller.tenant_id, caller.object_id, request.client_address)
             if not await self._waiting.take(who):

@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 from postern.access import Anonymous, Caller, StartedBy
-from postern.authoring.reply import makes_streams
 from postern.authoring.request import Request
+from postern.authoring.stream_makers import makes_streams
 from postern.authoring.workflow import Workflow
 from postern.durable.acceptance import Acceptance
 from postern.journal.run import Run
@@ -42,6 +42,21 @@ class Choice:
         if workflow.durable or (request._prefer and self._prefers(workflow, request)):
             return self._durable(workflow, caller, request, arguments, run_id, key, late, *origin)
         return self._inline(workflow, caller, request, arguments, run_id, key, late, *origin)
+
+    def of_request(
+        self,
+        workflow: Workflow,
+        caller: Caller,
+        request: Request,
+        arguments: Mapping[str, Any] | Read,
+        run_id: str,
+        key: Key | None,
+        late: Late | None,
+    ) -> Coroutine[Any, Any, Run]:
+        """Start the run of a request to its trigger. It is called at nearly every request."""
+        if workflow.durable or (request._prefer and self._prefers(workflow, request)):
+            return self._durable(workflow, caller, request, arguments, run_id, key, late, "", "", StartedBy.REQUEST)
+        return self._inline(workflow, caller, request, arguments, run_id, key, late, "", "", StartedBy.REQUEST)
 
     def _prefers(self, workflow: Workflow, request: Request) -> bool:
         """Whether the caller's preference not to wait is honoured. A form that was read while it arrived is kept

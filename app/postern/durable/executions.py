@@ -232,7 +232,7 @@ class Executions:
         try:
             context = self._context(execution)
             if run.workflow.is_async:
-                outcome = whole(await run.workflow.function(context, **arguments), run.workflow.result)
+                outcome = whole(await run.workflow.function(context, **arguments), run.workflow)
             else:
                 outcome = await self._whole(run, context, arguments)
             if task in self._deadlines.expired:  # the workflow swallowed its cancellation

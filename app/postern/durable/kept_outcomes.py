@@ -25,7 +25,7 @@ def as_checkpoint(
     def call() -> Outcome | Awaitable[Any]:
         try:
             value = run.workflow.function(context, **arguments)
-            return value if inspect.isawaitable(value) else whole(value, run.workflow.result)
+            return value if inspect.isawaitable(value) else whole(value, run.workflow)
         except BaseException as error:
             return raised(error, run, pages)
 
@@ -34,7 +34,7 @@ def as_checkpoint(
         if isinstance(ended, Outcome):
             return outcome_written(ended)
         try:  # a `def` around an `async def`
-            return outcome_written(whole(await ended, run.workflow.result))
+            return outcome_written(whole(await ended, run.workflow))
         except (Left, Later, asyncio.CancelledError):
             raise
         except BaseException as error:

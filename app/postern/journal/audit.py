@@ -4,13 +4,12 @@ A server process knows the head of its own chain and hands it over with the next
 with the same result, and a change to the end of the chain is not continued: the chain no longer fits together there.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from postern.journal.audit_chain import Head, Packed, bodies, canonical, hash_after
+from postern.journal.inserts import insert_into
 from postern.journal.security_tables import audit_chains, audit_checkpoints, audit_events
 from postern.journal.writing.statements import Row, insert_rows
 
@@ -48,7 +47,7 @@ def append(connection: Connection, node: str, after: Head, events: Packed) -> He
 
 def _note_head(connection: Connection, node: str, after: Head, head: Head, at: float) -> None:
     table = audit_chains
-    new = _insert(connection)(table).values(
+    new = insert_into(connection.dialect.name, table).values(
         node=node,
         first=after.number + 1,
         before=after.hash,
@@ -70,7 +69,7 @@ def _note_head(connection: Connection, node: str, after: Head, head: Head, at: f
 def record_checkpoint(connection: Connection, checkpoint: Checkpoint) -> None:
     """Store a checkpoint. It may be repeated."""
     row = {column.name: getattr(checkpoint, column.name) or None for column in audit_checkpoints.columns}
-    insert = _insert(connection)(audit_checkpoints).values(row)
+    insert = insert_into(connection.dialect.name, audit_checkpoints).values(row)
     connection.execute(insert.on_conflict_do_nothing(index_elements=[audit_checkpoints.c.id]))
     chain = audit_chains.update().where(
         audit_chains.c.node == checkpoint.node, audit_chains.c.checkpoints < checkpoint.number
@@ -84,7 +83,3 @@ def heads(connection: Connection) -> dict[str, Head]:
     return {
         node: Head(last, head) for node, last, head in connection.execute(select(table.node, table.last, table.head))
     }
-
-
-def _insert(connection: Connection) -> Callable[..., "sqlite.Insert | postgresql.Insert"]:
-    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert

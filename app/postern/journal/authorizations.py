@@ -10,9 +10,9 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from postern.browser_secrets import is_hash
+from postern.journal.inserts import insert_into
 from postern.journal.schema import authorizations
 
 KEPT_FOR = 600.0
@@ -50,7 +50,7 @@ class NotTaken(StrEnum):
 def begin(connection: Connection, authorization: Authorization) -> None:
     """Store an authorization request. It may be repeated."""
     _delete(connection, authorization.created_at - KEPT_FOR, SWEPT)
-    insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(authorizations)
+    insert = insert_into(connection.dialect.name, authorizations)
     row = {
         "state_hash": authorization.state_hash,
         "browser_hash": authorization.browser_hash,

@@ -1,8 +1,8 @@
 """The journal's tables for durable runs: the runs themselves, signals and approvals. Times are Unix seconds."""
 
-from sqlalchemy import Column, Double, Index, Integer, PrimaryKeyConstraint, Table, Text, text
+from sqlalchemy import Column, Double, Integer, PrimaryKeyConstraint, Table, Text, text
 
-from postern.journal.metadata import metadata
+from postern.journal.metadata import metadata, partial_index
 
 durable_runs = Table(
     "durable_runs",
@@ -33,29 +33,27 @@ durable_runs = Table(
 """Runs that outlive the request, the server process and the machine that accepted them."""
 
 _OPEN = text("phase <> 'ended'")
-Index(
+partial_index(
     "durable_runs_by_phase",
     durable_runs.c.phase,
     durable_runs.c.workflow,
     durable_runs.c.run_id,
-    sqlite_where=_OPEN,
-    postgresql_where=_OPEN,
+    where=_OPEN,
 )
 _OWNED = text("owner IS NOT NULL")
-Index("durable_runs_by_owner", durable_runs.c.owner, sqlite_where=_OWNED, postgresql_where=_OWNED)
+partial_index("durable_runs_by_owner", durable_runs.c.owner, where=_OWNED)
 _WAKES = text("phase = 'waiting'")
-Index("durable_runs_by_wakes_at", durable_runs.c.wakes_at, sqlite_where=_WAKES, postgresql_where=_WAKES)
+partial_index("durable_runs_by_wakes_at", durable_runs.c.wakes_at, where=_WAKES)
 
 _OF_CLAIMS = ("workflow", "phase", "concurrency_key", "run_id", "attempt", "deaths", "repeat_from")
-Index(
+partial_index(
     "durable_runs_by_key",
     *(durable_runs.c[name] for name in _OF_CLAIMS),  # all that claims look at: they read no rows, which are large
-    sqlite_where=_OPEN,
-    postgresql_where=_OPEN,
+    where=_OPEN,
 )
 
 _DISCARDED = text("discard = 1")
-Index("durable_runs_by_discard", durable_runs.c.run_id, sqlite_where=_DISCARDED, postgresql_where=_DISCARDED)
+partial_index("durable_runs_by_discard", durable_runs.c.run_id, where=_DISCARDED)
 
 signals = Table(
     "signals",
@@ -75,13 +73,12 @@ signals = Table(
 """What was sent to durable runs (`POST /runs/{id}/signals/{name}`)."""
 
 _UNTAKEN = text("taken_by IS NULL")
-Index(
+partial_index(
     "signals_by_name",
     signals.c.run_id,
     signals.c.name,
     signals.c.sent_at,
-    sqlite_where=_UNTAKEN,
-    postgresql_where=_UNTAKEN,
+    where=_UNTAKEN,
 )
 
 approvals = Table(
@@ -109,6 +106,6 @@ approvals = Table(
 """Decisions of people that durable runs wait for."""
 
 _WAITING = text("state = 'waiting'")
-Index("approvals_by_since", approvals.c.since, sqlite_where=_WAITING, postgresql_where=_WAITING)
+partial_index("approvals_by_since", approvals.c.since, where=_WAITING)
 _DECIDED = text("decided_at IS NOT NULL")
-Index("approvals_by_decided_at", approvals.c.decided_at, sqlite_where=_DECIDED, postgresql_where=_DECIDED)
+partial_index("approvals_by_decided_at", approvals.c.decided_at, where=_DECIDED)

@@ -5,9 +5,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 
 from postern.ids import id_at
+from postern.journal.inserts import insert_into
 from postern.journal.run import State
 from postern.journal.schema import failure_notices, failure_watches, runs
 
@@ -44,11 +44,14 @@ class Failure:
 
 def watch(connection: Connection, workflows: Collection[str], now: float) -> None:
     """These workflows have `on_failure` now, and no others have. Failures before that start no run."""
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     table = failure_watches.c
     connection.execute(delete(failure_watches).where(table.workflow.not_in(sorted(workflows))))
     for name in sorted(workflows):
-        connection.execute(insert(failure_watches).values(workflow=name, since=now).on_conflict_do_nothing())
+        connection.execute(
+            insert_into(connection.dialect.name, failure_watches)
+            .values(workflow=name, since=now)
+            .on_conflict_do_nothing()
+        )
 
 
 def waiting(
@@ -89,11 +92,10 @@ def waiting(
 def claim(connection: Connection, run_ids: Sequence[str], notice_run_id: str, now: float) -> list[str]:
     """Take these failures for one run, or for none (SKIPPED). One server process gets each of them. Returns those that
     this one has. It may be repeated."""
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     table = failure_notices.c
     connection.execute(delete(failure_notices).where(table.claimed_at < now - KEPT))
     rows = [{"run_id": each, "claimed_at": now, "notice_run_id": notice_run_id} for each in sorted(run_ids)]
-    connection.execute(insert(failure_notices).on_conflict_do_nothing(), rows)
+    connection.execute(insert_into(connection.dialect.name, failure_notices).on_conflict_do_nothing(), rows)
     mine = select(table.run_id).where(table.run_id.in_(run_ids), table.notice_run_id == notice_run_id)
     return list(connection.execute(mine.order_by(table.run_id)).scalars())
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, case, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from postern.journal.finding import OF_ADDRESS, Finding, FindingState, Sighting, Who, evidence_of
+from postern.journal.inserts import insert_into
 from postern.journal.known_callers import is_new_batch
 from postern.journal.schema import findings
 
@@ -128,8 +128,11 @@ def finding_of(row: Row[Any]) -> Finding:
 
 
 def _write(connection: Connection, sighting: Sighting) -> None:
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    new = insert(findings).values(_row(sighting)).on_conflict_do_nothing(index_elements=["subject", "kind", "day"])
+    new = (
+        insert_into(connection.dialect.name, findings)
+        .values(_row(sighting))
+        .on_conflict_do_nothing(index_elements=["subject", "kind", "day"])
+    )
     if connection.execute(new.returning(findings.c.id)).first() is not None:
         return
     subject, kind, day = sighting.key

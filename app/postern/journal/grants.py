@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from postern.journal.inserts import insert_into
 from postern.journal.schema import grants
 from postern.plain_text import plain
 
@@ -149,7 +149,7 @@ def connect(connection: Connection, grant: Grant) -> bool:
         raise ValueError("a consent has an id")
     event = Event(grant.connected_at, "connected", grant.created_by, grant.reason)
     new = replace(grant, state=State.CONNECTED, claims="", attempt="", holder="", history=(event,))
-    insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(grants)
+    insert = insert_into(connection.dialect.name, grants)
     inserted = insert.values(_values(new)).on_conflict_do_nothing(index_elements=[grants.c.connection, grants.c.owner])
     if connection.execute(inserted).rowcount == 1:
         return True

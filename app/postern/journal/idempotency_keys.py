@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from sqlalchemy import Connection, Insert, bindparam, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from postern.journal.body_form import Form
+from postern.journal.inserts import insert_into
 from postern.journal.schema import idempotency_keys as keys
 
 KEPT_FOR = 24 * 3600.0
@@ -118,7 +118,7 @@ _SETTLED = (
 @cache
 def _taking(dialect: str) -> Insert:
     """The statement that claims a key, cached because building it costs more than executing it."""
-    insert = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(keys)
+    insert = insert_into(dialect, keys)
     given = ("scope", "fingerprint", "run_id", "created_at", "workflow", "holder", "kept_bytes")
     named = insert.values({name: bindparam(name) for name in given})
     fresh = {column.name: named.excluded[column.name] for column in keys.columns if column is not keys.c.scope}

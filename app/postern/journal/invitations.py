@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from postern.browser_secrets import is_hash
+from postern.journal.inserts import insert_into
 from postern.journal.schema import invitations
 
 KEPT_FOR = 4 * 3600.0
@@ -33,7 +33,7 @@ class Invitation:
 
 def invite(connection: Connection, invitation: Invitation) -> None:
     """Store an invitation. It may be repeated."""
-    insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(invitations)
+    insert = insert_into(connection.dialect.name, invitations)
     row = {column.name: getattr(invitation, column.name) for column in invitations.columns}
     row["used_by"] = invitation.used_by or None
     connection.execute(insert.values(row).on_conflict_do_nothing(index_elements=[invitations.c.hash]))

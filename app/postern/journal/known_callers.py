@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from postern.journal.inserts import insert_into
 from postern.journal.schema import known_callers
 
 KEPT_DAYS = 400
@@ -99,7 +99,7 @@ def facts_of(connection: Connection, subjects: Collection[str]) -> dict[Fact, Us
 def is_new_batch(connection: Connection, writer: str, number: int, now: float) -> bool:
     """Whether this batch of a writer has not been written, and note that it is. A batch may be repeated after a lost
     connection, and counts once. The numbers of a writer go up."""
-    statement = _insert(connection)(known_callers).values(
+    statement = insert_into(connection.dialect.name, known_callers).values(
         subject=INSTALLATION, fact=BATCHES, value=writer, first_at=now, last_at=now, count=number
     )
     written = statement.on_conflict_do_update(
@@ -124,7 +124,9 @@ def begin(connection: Connection, now: float) -> None:
     """Note since when uses are known, unless that is noted."""
     row = _row(Fact(INSTALLATION, KNOWN_SINCE, ""), Uses(now, now, 1))
     key = ["subject", "fact", "value"]
-    connection.execute(_insert(connection)(known_callers).values(row).on_conflict_do_nothing(index_elements=key))
+    connection.execute(
+        insert_into(connection.dialect.name, known_callers).values(row).on_conflict_do_nothing(index_elements=key)
+    )
 
 
 def forget_before(connection: Connection, now: float) -> None:
@@ -161,7 +163,7 @@ def trim(connection: Connection, now: float, most_rows: int = MOST_ROWS, limit: 
 
 
 def _add(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    statement = _insert(connection)(known_callers)
+    statement = insert_into(connection.dialect.name, known_callers)
     new, old = statement.excluded, known_callers.c
     least, most = (func.min, func.max) if connection.dialect.name == "sqlite" else (func.least, func.greatest)
     statement = statement.on_conflict_do_update(
@@ -195,7 +197,3 @@ def _row(fact: Fact, uses: Uses) -> dict[str, Any]:
 
 def _is(fact: Fact) -> Iterable[Any]:
     return [known_callers.c[name] == value for name, value in fact._asdict().items()]
-
-
-def _insert(connection: Connection) -> Any:
-    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert

@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import Check
 from postern.journal import schema
+from postern.journal.inserts import insert_into
 from postern.journal.refusal import Refusal, as_text
 from postern.journal.refusal_windows import MANY, Window, Windows
 from postern.redaction import without_tokens
@@ -202,8 +202,7 @@ def row(window: Window) -> Row:
 def upsert(connection: Connection, rows: Sequence[Row]) -> int:
     """Insert or replace rows. A row with a higher count stays, because an operation may be repeated late. Returns the
     number of given rows."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(schema.refusals)
+    statement = insert_into(connection.dialect.name, schema.refusals)
     statement = statement.on_conflict_do_update(
         index_elements=["id"],
         where=schema.refusals.c["count"] <= statement.excluded["count"],

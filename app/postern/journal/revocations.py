@@ -10,11 +10,11 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from postern.access import Revoked
 from postern.access.revocation import BACKDATED
 from postern.journal.grants import owner_of
+from postern.journal.inserts import insert_into
 from postern.journal.schema import invitations, revocations, sessions
 
 EFFECT_SECONDS = 3 * 86_400.0
@@ -86,7 +86,7 @@ def make(connection: Connection, revocation: Revocation) -> bool:
     """Store the revocation, and end what the person has here. False if too many are in effect."""
     if active_count(connection, revocation.made_at) >= MOST_ACTIVE and find(connection, revocation.id) is None:
         return False
-    insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(revocations)
+    insert = insert_into(connection.dialect.name, revocations)
     row = insert.values(_values(revocation)).on_conflict_do_nothing(index_elements=[revocations.c.id])
     connection.execute(row)
     rule = revocation.rule

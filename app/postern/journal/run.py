@@ -1,13 +1,10 @@
 """One execution of a workflow: its states, who started it, how it ended, and what its caller gets."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
 from typing import TYPE_CHECKING, Any
-
-from postern.redaction import without_secret_values
 
 if TYPE_CHECKING:  # the writer's process needs neither an author's workflow nor pydantic
     from postern.access import Caller
@@ -127,25 +124,6 @@ class Run:
     resubmitted_by: str = ""
     sending: Any = field(default=None, repr=False)
 
-    def line(self) -> Callable[[], dict[str, str | int | float]]:
-        """The fields of the log line for a run that has ended. They are built later and keep as little of the run as
-        possible: memory that is freed late is no longer in the processor's cache when it is used again."""
-        outcome, caller = self.outcome, self.caller
-        error = without_secret_values(f"{outcome.error_type} {outcome.place}".rstrip()) if outcome.error_type else ""
-        return partial(
-            _fields,
-            self.id,
-            self.workflow.name,
-            outcome.state._value_,  # the public name is a descriptor that costs ten times as much
-            outcome.status,
-            self.ended_at - self.started_at,
-            caller.kind,
-            caller.object_id,
-            self.request.client_address,
-            self.trace_id,
-            error,
-        )
-
 
 def actor(caller: "Caller") -> str:
     """A caller who did something to a run, as the journal keeps it: JSON with the members of a record's `caller`."""
@@ -157,32 +135,3 @@ def actor(caller: "Caller") -> str:
             "name": caller.name or None,
         }
     )
-
-
-def _fields(
-    run_id: str,
-    workflow: str,
-    state: str,
-    status: int,
-    seconds: float,
-    caller: str,
-    object_id: str,
-    client_address: str,
-    trace_id: str,
-    error: str,
-) -> dict[str, str | int | float]:
-    fields: dict[str, str | int | float] = {
-        "run_id": run_id,
-        "workflow": workflow,
-        "state": state,
-        "status": status,
-        "duration_ms": round(seconds * 1000, 3),
-        "caller": caller,
-        "object_id": object_id,
-        "client_address": client_address,
-    }
-    if trace_id:
-        fields["trace_id"] = trace_id
-    if error:
-        fields["error"] = error
-    return fields

@@ -1,8 +1,8 @@
 """The journal's table of what runs printed and logged."""
 
-from sqlalchemy import Column, Index, Integer, PrimaryKeyConstraint, Table, Text, text
+from sqlalchemy import Column, Integer, PrimaryKeyConstraint, Table, Text, text
 
-from postern.journal.metadata import metadata
+from postern.journal.metadata import metadata, partial_index
 
 run_logs = Table(
     "run_logs",
@@ -22,11 +22,10 @@ run_logs = Table(
 """Some lines of a run, in each row."""
 
 _COUNTED = text("kept_bytes IS NOT NULL")
-Index(
+partial_index(
     "run_logs_by_size",
     run_logs.c.workflow,
     run_logs.c.run_id,
     run_logs.c.kept_bytes,
-    sqlite_where=_COUNTED,
-    postgresql_where=_COUNTED,
+    where=_COUNTED,
 )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, false, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from postern.journal.inserts import insert_into
 from postern.journal.schema import schedules
 from postern.journal.writing.rows import run_row
 from postern.journal.writing.statements import remove_run, write_runs
@@ -39,10 +39,9 @@ class Claim:
 def meet(connection: Connection, workflow: str, schedule: str, now: float) -> float:
     """The time after which this workflow is due: that of the last decision, or when this schedule was first seen, which
     is now if it is new or has changed. It may be repeated."""
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     table = schedules.c
     new = {"workflow": workflow, "schedule": schedule, "since": now}
-    begun = insert(schedules).values(new)
+    begun = insert_into(connection.dialect.name, schedules).values(new)
     other = or_(table.schedule != schedule, table.since > now + AHEAD, func.coalesce(table.last_due, 0.0) > now + AHEAD)
     again = {"schedule": schedule, "since": now, "last_due": None, "run_id": None, "outcome": None}
     connection.execute(begun.on_conflict_do_update(index_elements=[table.workflow], set_=again, where=other))

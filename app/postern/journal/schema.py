@@ -3,7 +3,7 @@
 from sqlalchemy import Column, Double, Index, Integer, PrimaryKeyConstraint, Table, Text, text
 
 from postern.journal.durable_tables import approvals, durable_runs, signals
-from postern.journal.metadata import metadata
+from postern.journal.metadata import metadata, partial_index
 from postern.journal.own_run_tables import failure_notices, failure_watches, schedules
 from postern.journal.run_log_table import run_logs
 from postern.journal.security_tables import (
@@ -93,14 +93,14 @@ runs = Table(
 Index("runs_by_workflow", runs.c.workflow, runs.c.id)
 Index("runs_by_caller", runs.c.object_id, runs.c.id)
 _UNUSUAL = text("state <> 'Succeeded'")
-Index("runs_by_state", runs.c.state, runs.c.id, sqlite_where=_UNUSUAL, postgresql_where=_UNUSUAL)
+partial_index("runs_by_state", runs.c.state, runs.c.id, where=_UNUSUAL)
 _NESTED = text("parent_run_id IS NOT NULL")
-Index("runs_by_parent", runs.c.parent_run_id, runs.c.id, sqlite_where=_NESTED, postgresql_where=_NESTED)
+partial_index("runs_by_parent", runs.c.parent_run_id, runs.c.id, where=_NESTED)
 _AGAIN = text("resubmitted_from IS NOT NULL")
-Index("runs_by_resubmitted_from", runs.c.resubmitted_from, sqlite_where=_AGAIN, postgresql_where=_AGAIN)
+partial_index("runs_by_resubmitted_from", runs.c.resubmitted_from, where=_AGAIN)
 
 _COUNTED = text("kept_bytes IS NOT NULL")
-Index("runs_by_size", runs.c.workflow, runs.c.id, runs.c.kept_bytes, sqlite_where=_COUNTED, postgresql_where=_COUNTED)
+partial_index("runs_by_size", runs.c.workflow, runs.c.id, runs.c.kept_bytes, where=_COUNTED)
 
 steps = Table(
     "steps",
@@ -171,11 +171,10 @@ idempotency_keys = Table(
 Index("idempotency_keys_by_run", idempotency_keys.c.run_id)
 Index("idempotency_keys_by_time", idempotency_keys.c.created_at)
 _HELD = text("holder IS NOT NULL")
-Index(
+partial_index(
     "idempotency_keys_by_holder",
     *(idempotency_keys.c[name] for name in ("holder", "workflow", "created_at", "kept_bytes")),
-    sqlite_where=_HELD,
-    postgresql_where=_HELD,
+    where=_HELD,
 )
 
 nodes = Table(

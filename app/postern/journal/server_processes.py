@@ -14,10 +14,10 @@ from typing import Any, Protocol, TypeVar
 import anyio
 import structlog
 from sqlalchemy import ColumnElement, Connection, delete, func, literal_column, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from postern.journal.durable_runs import NODE
 from postern.journal.idempotency_keys import free
+from postern.journal.inserts import insert_into
 from postern.journal.process_identity import lives, this_machine, this_process
 from postern.journal.run import MOVES, State
 from postern.journal.schema import nodes, runs
@@ -101,7 +101,6 @@ def gone(
 
 def beat(connection: Connection, node: ServerProcess) -> None:
     """Write that the process is running. The first beat registers it, and inserts a deleted row again."""
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     row = {
         "id": node.id,
         "machine": node.machine,
@@ -109,7 +108,7 @@ def beat(connection: Connection, node: ServerProcess) -> None:
         "started_at": node.started_at,
         "beat": node.beat,
     }
-    statement = insert(nodes).values(row)
+    statement = insert_into(connection.dialect.name, nodes).values(row)
     connection.execute(statement.on_conflict_do_update(index_elements=[nodes.c.id], set_={"beat": node.beat}))
 
 

@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from postern.browser_secrets import is_hash
+from postern.journal.inserts import insert_into
 from postern.journal.schema import sessions
 from postern.settings import Settings
 
@@ -57,7 +57,7 @@ class Session:
 
 def begin(connection: Connection, session: Session) -> None:
     """Store a new session. It may be repeated."""
-    insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(sessions)
+    insert = insert_into(connection.dialect.name, sessions)
     row = {column.name: getattr(session, column.name) for column in sessions.columns}
     row["roles"] = json.dumps(sorted(session.roles))
     connection.execute(insert.values(row).on_conflict_do_nothing(index_elements=[sessions.c.id_hash]))

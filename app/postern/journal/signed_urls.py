@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, delete, or_, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from postern.journal.inserts import insert_into
 from postern.journal.schema import signed_urls
 
 MOST_LISTED = 500
@@ -49,7 +49,7 @@ class Use(NamedTuple):
 def make(connection: Connection, made: SignedUrl) -> bool:
     """Store a new one. False if the workflow has one of this id; one whose URL could still be used keeps its id for
     ever. It may be repeated."""
-    insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(signed_urls)
+    insert = insert_into(connection.dialect.name, signed_urls)
     row = {column.name: getattr(made, column.name) for column in signed_urls.columns} | {
         "fixed": json.dumps(made.fixed)
     }

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from typing import TYPE_CHECKING, Any
 
 from postern.local_tenant.errors import error_of
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 @dataclass(slots=True)
@@ -85,17 +85,21 @@ _PATHS = (
 class Faulty:
     """An ASGI application with simulated faults in some of its parts."""
 
-    def __init__(self, app: ASGIApp, faults: Faults) -> None:
+    def __init__(self, app: "ASGIApp", faults: Faults) -> None:
         self._app = app
         self._faults = faults
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Respond with the part's fault if there is one, else as the application does."""
         name = _part_of(scope["path"]) if scope["type"] == "http" else None
         if name is not None:
             part: Part = getattr(self._faults, name)
             if part.counted():
-                await _fault_response(name, part)(scope, receive, send)
+                from starlette.responses import JSONResponse  # what a command that makes a token does not need
+
+                headers = {} if part.retry_after is None else {"Retry-After": str(part.retry_after)}
+                response = JSONResponse(_DOCUMENTS[name](part), part.status, headers=headers)
+                await response(scope, receive, send)
                 return
             if part.silent:
                 while (await receive())["type"] != "http.disconnect":
@@ -106,11 +110,6 @@ class Faulty:
 
 def _part_of(path: str) -> str | None:
     return next((name for pattern, name in _PATHS if pattern.fullmatch(path)), None)
-
-
-def _fault_response(name: str, part: Part) -> JSONResponse:
-    headers = {} if part.retry_after is None else {"Retry-After": str(part.retry_after)}
-    return JSONResponse(_DOCUMENTS[name](part), part.status, headers=headers)
 
 
 def _entra(part: Part) -> dict[str, Any]:

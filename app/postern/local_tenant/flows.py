@@ -21,13 +21,12 @@ from starlette.routing import Route
 
 from postern.local_tenant import tokens
 from postern.local_tenant.bearer import bearer_token
+from postern.local_tenant.flow_addresses import FLOW_IDS, FLOWS_AUDIENCE, WORKFLOWS
 from postern.local_tenant.tenant import LocalTenant
 
-FLOWS_AUDIENCE = "https://service.flow.microsoft.com/"  # compared exactly, with its slash
 RETRY_AFTER = 1  # seconds
 MAX_RUNS = 1000
 MAX_BODY = 1024 * 1024
-_WORKFLOWS = "/powerautomate/automations/direct/workflows"
 
 
 class _Leave(BaseModel):
@@ -59,17 +58,9 @@ class Flow:
 
 
 FLOWS = (
-    Flow("approve-leave", "4c8e4b6fb0d94c3d9a3d0d3c7d3a5a10", _Leave, _approve, allowed=("postern",), polls=1),
-    Flow(
-        "holidays", "b7a5c1f0c2f34f0f8f0e6c1f1b8f9d21", _Anything, lambda _: {"holidays": ["01-01", "05-01", "12-25"]}
-    ),
+    Flow("approve-leave", FLOW_IDS["approve-leave"], _Leave, _approve, allowed=("postern",), polls=1),
+    Flow("holidays", FLOW_IDS["holidays"], _Anything, lambda _: {"holidays": ["01-01", "05-01", "12-25"]}),
 )
-
-
-def flow_url(tenant: LocalTenant, name: str) -> str:
-    """The address of a flow's trigger, as the designer shows it for a flow that requires a token."""
-    flow = next(flow for flow in FLOWS if flow.name == name)
-    return f"{tenant.authority}{_WORKFLOWS}/{flow.id}/triggers/manual/paths/invoke?api-version=1"
 
 
 class FlowError(Exception):
@@ -102,8 +93,8 @@ class Flows:
     def routes(self) -> list[Route]:
         """The trigger, and the Location of a 202."""
         return [
-            Route(f"{_WORKFLOWS}/{{id}}/triggers/manual/paths/invoke", self.invoke, methods=["POST"]),
-            Route(f"{_WORKFLOWS}/{{id}}/runs/{{run}}/operations/manual", self.poll, methods=["GET"]),
+            Route(f"{WORKFLOWS}/{{id}}/triggers/manual/paths/invoke", self.invoke, methods=["POST"]),
+            Route(f"{WORKFLOWS}/{{id}}/runs/{{run}}/operations/manual", self.poll, methods=["GET"]),
         ]
 
     async def invoke(self, request: Request) -> Response:
@@ -178,7 +169,7 @@ class Flows:
     def _accepted(self, flow: Flow, run_id: str, run: _Run) -> Response:
         path = f"/runs/{run_id}/operations/manual"
         signed = urlencode({"api-version": "1", "sp": f"{path}/read", "sv": "1.0", "sig": run.signature})
-        location = f"{self.tenant.authority}{_WORKFLOWS}/{flow.id}{path}?{signed}"
+        location = f"{self.tenant.authority}{WORKFLOWS}/{flow.id}{path}?{signed}"
         headers = {"Location": location, "Retry-After": str(RETRY_AFTER)}
         return Response(status_code=202, headers=headers | _of_run(flow, run_id))
 

@@ -7,25 +7,24 @@ line (CWE-117), and a line has a greatest length (`postern.logs.bounds`). Traceb
 
 import asyncio
 import atexit
-import contextlib
 import logging
 import sys
 import time
 from collections.abc import Callable, MutableMapping
 from contextvars import Context
+from itertools import groupby
+from operator import itemgetter
 from typing import IO, Any, Literal
 
 import structlog
-from pydantic_core import to_json
 
 from postern.logs.bounds import MOST_OF_A_LINE, MOST_READ, bounded
+from postern.logs.line_shape import LineShape, Values, quick_lines
 from postern.logs.rendering import as_json, console, is_terminal, traceback_text
 from postern.logs.run_output import Source, hide, keep, said_of
 from postern.logs.sink import BufferedSink, writer_of
 from postern.redaction import REDACTED, is_secret_name, long_text_without_secrets, written
 from postern.trace import RUN, SECURED, trace_id_of
-
-Fields = Callable[[], dict[str, str | int | float]]
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 
@@ -103,12 +102,12 @@ class _Batch:
     """Events whose lines are made later, many together. That costs half as much as making each between two requests."""
 
     def __init__(self) -> None:
-        self._events: list[tuple[str, float, Fields]] = []
+        self._events: list[tuple[LineShape, float, Values]] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, event: str, moment: float, fields: Fields) -> None:
+    def add(self, shape: LineShape, moment: float, values: Values) -> None:
         """Add an event. Call it in the thread of the event loop, or where no loop runs."""
-        self._events.append((event, moment, fields))
+        self._events.append((shape, moment, values))
         if self._timer is None:
             try:
                 self._timer = asyncio.get_running_loop().call_later(BATCH_SECONDS, self.write, context=Context())
@@ -123,12 +122,8 @@ class _Batch:
             self._timer.cancel()
             self._timer = None
         events, self._events = self._events, []
-        if events:
-            lines = [
-                {"timestamp": _now.at(moment), "level": "info", "event": event, **fields()}
-                for event, moment, fields in events
-            ]
-            _current.sink.write(_together(lines))
+        for shape, together in groupby(events, key=itemgetter(0)):
+            _current.sink.write(_together(shape, [(_now.at(moment), *values) for _, moment, values in together]))
 
 
 class _Bridge(logging.Handler):
@@ -183,13 +178,6 @@ def configure_logs(format: Literal["console", "json"], stream: IO[Any] | None = 
         logging.getLogger(name).propagate = True
     for name, quiet in QUIET.items():
         logging.getLogger(name).setLevel(max(quiet, least))
-
-
-def write_later(event: str, moment: float, fields: Fields) -> None:
-    """Log one line at level info for an event of every request. Lines are made in batches, within BATCH_SECONDS.
-    `moment` is the time of the event, in seconds since 1970. The field names are the program's own, and none is a
-    secret's. The shape of a JWT in a value is still redacted."""
-    _batch.add(event, moment, fields)
 
 
 def copy_logs(copy: Callable[[bytes], None] | None) -> None:
@@ -265,17 +253,16 @@ def _shown(name: str, value: Any) -> Any:
     return REDACTED if is_secret_name(name) else written(value)
 
 
-def _together(lines: list[dict[str, Any]]) -> bytes:
-    """Many lines, checked once together for what a line must not contain, which is rarely there."""
+def _together(shape: LineShape, lines: list[Values]) -> bytes:
+    """Many lines of one shape."""
     if _current.render is as_json:
-        with contextlib.suppress(ValueError):
-            found = b"\n".join([to_json(line) for line in lines])
-            short = len(found) <= MOST_OF_A_LINE  # all together, so each of them is
-            if short and found.isascii() and b"eyJ" not in found and b"\x7f" not in found:
-                if _current.copy is not None:
-                    _current.copy(found)
-                return found + b"\n"
-    return b"".join(map(_rendered, lines))
+        found = quick_lines(shape, lines, MOST_OF_A_LINE)
+        if found is not None:
+            if _current.copy is not None:
+                _current.copy(found)
+            return found + b"\n"
+    first = {"level": "info", "event": shape.event}
+    return b"".join(_rendered({"timestamp": line[0], **first, **shape.fields(line[1:])}) for line in lines)
 
 
 def _rendered(clean: dict[str, Any]) -> bytes:
@@ -293,6 +280,10 @@ _now = _Clock()
 _current = _Output()
 
 _batch = _Batch()
+
+write_later: Callable[[LineShape, float, Values], None] = _batch.add
+"""Log one line for an event of every request. Lines are made in batches, within BATCH_SECONDS. It takes the shape of
+the line, the time in seconds since 1970, and the values. The shape of a JWT in a value is still redacted."""
 
 _PROCESSORS: list[Any] = [_process]
 

@@ -15,6 +15,7 @@ from typing import Any
 from postern.logs.bounds import MOST_READ
 from postern.logs.logs import is_for_people, log_printed
 from postern.logs.run_output import Said, Source, hide, keep
+from postern.logs.run_threads import follow_threads, leave_threads
 from postern.plain_text import plain
 from postern.redaction import long_text_without_secrets
 from postern.trace import RUN, SECURED
@@ -60,6 +61,15 @@ class RunStream:
             self.show(run[0], whole, secured=SECURED.get())
         return len(text)
 
+    @property
+    def buffer(self) -> "RunBytes":
+        """The stream of bytes, with the same division."""
+        return RunBytes(self, self.original.buffer)
+
+    def detach(self) -> "RunBytes":
+        """The stream of bytes. This one goes on: it belongs to the whole process."""
+        return self.buffer
+
     def writelines(self, lines: Iterable[str]) -> None:
         """Write each of them."""
         for line in lines:
@@ -86,8 +96,43 @@ class RunStream:
         self.original.flush()
 
 
+class RunBytes:
+    """The bytes of a stream, in front of `original`. Those that a run writes are text of the run, in the encoding of
+    the stream. What is no text is shown as U+FFFD."""
+
+    def __init__(self, stream: RunStream, original: Any) -> None:
+        self.original = original
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.original, name)
+
+    @property
+    def raw(self) -> "RunBytes":
+        """The same: it has no buffer of its own."""
+        return self
+
+    def write(self, content: Any) -> int:
+        """Write them, or collect them for the run."""
+        if RUN.get() is None and not SECURED.get():
+            written: int = self.original.write(content)
+            return written
+        data = bytes(memoryview(content))
+        self._stream.write(data.decode(getattr(self._stream, "encoding", None) or "utf-8", "replace"))
+        return len(data)
+
+    def writelines(self, lines: Iterable[Any]) -> None:
+        """Write each of them."""
+        for line in lines:
+            self.write(line)
+
+    def close(self) -> None:
+        """It stays open, because it belongs to the whole process."""
+
+
 def divide_streams() -> None:
     """From now on, runs of this process have their own parts of standard output and standard error."""
+    follow_threads()
     if not isinstance(sys.stdout, RunStream):
         sys.stdout, sys.stderr = RunStream(sys.stdout, Source.STDOUT), RunStream(sys.stderr, Source.STDERR)
 
@@ -101,6 +146,8 @@ def run_streams() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+        if not isinstance(sys.stdout, RunStream):
+            leave_threads()
 
 
 def finish_lines(run_id: str) -> None:

@@ -14,6 +14,7 @@ from postern.access import Guarded, SenderSignature, default_scope
 from postern.authoring.signature import BodyParameter, PathParameter, RequestParameter
 from postern.catalog import Trigger
 from postern.openapi.examples import Examples
+from postern.openapi.file_examples import as_sent, with_files
 from postern.openapi.media import content_schema, media_types_of
 from postern.openapi.operations import Operation, conditions_of, operations, pascal
 from postern.openapi.problems import (
@@ -189,10 +190,11 @@ class Described:
     def _example_body(self, parameter: BodyParameter, schema: Json) -> Json:
         """An example that the workflow accepts: its own types and validators were asked. Nothing if there is none."""
         value = self._examples.example(schema)
-        if parameter.form is not None and parameter.form.files:
-            return {}
         try:
-            if parameter.adapter is not None:
+            if parameter.form is not None and parameter.form.files and parameter.validators is not None:
+                value = with_files(value, parameter.form)
+                parameter.validators.usual.validate_values(as_sent(value, parameter.form))
+            elif parameter.adapter is not None:
                 parameter.adapter.validator.validate_json(to_json(value))
         except Exception:  # an author's validator may raise anything
             return {}

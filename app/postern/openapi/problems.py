@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from postern.access import Anonymous
+from postern.authoring.stream_makers import shows_streams
 from postern.errors import PROBLEMS, problem
 from postern.openapi.operations import Operation, pascal
 
@@ -66,12 +67,17 @@ def _with_header(operation: Operation) -> bool:
     return any(each.place == "header" for each in operation.workflow.parameters)
 
 
+def _sends_files(operation: Operation) -> bool:
+    return operation.method in ("GET", "HEAD") and shows_streams(operation.workflow.function)
+
+
 def _durable(operation: Operation) -> bool:
-    return operation.later
+    workflow = operation.workflow  # the claim of a singleton is made with the key too
+    return operation.later or (workflow.singleton and workflow.concurrency_key is not None and workflow.secures)
 
 
 def _limited(operation: Operation) -> bool:
-    return operation.workflow.max_concurrency is not None or operation.later
+    return operation.workflow.max_concurrency is not None or operation.later or operation.workflow.form is not None
 
 
 OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
@@ -92,6 +98,7 @@ OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
     "run-in-progress": _recorded,
     "body-too-large": _with_body,
     "too-many-elements": _with_body,
+    "range-not-satisfiable": _sends_files,
     "unsupported-media-type": _with_body,
     "idempotency-key-reused": _recorded,
     "consent-required": _always,

@@ -78,6 +78,13 @@ class Reader:
         found = self._components.get(target.removeprefix(COMPONENT), {})
         return self.resolved(found) | {key: value for key, value in schema.items() if key != "$ref"}
 
+    def is_file(self, schema: Json) -> bool:
+        """Whether it is a file of a form, or an array of files."""
+        schema = self.resolved(schema)
+        choices = [self.resolved(each) for each in alternatives(schema) or [schema]]
+        items = [self.resolved(each["items"]) for each in choices if _is_schema(each.get("items"))]
+        return any(each.get("format") == "binary" for each in [*choices, *items])
+
     def words(self, schema: Json, above: tuple[str, ...] = ()) -> str:
         """Its type in words: `array of strings`, `integer or null`. `above` are the components that contain it. A
         component that contains itself is shown by its name, and so is one at a deep level."""

@@ -14,6 +14,7 @@ from postern.authoring.plain import plain_bytes, plain_headers, plain_problem, p
 from postern.authoring.reply import Reply
 from postern.authoring.result import NotAwaited, ResultType
 from postern.authoring.sign_in_required import SignInRequired
+from postern.authoring.stream_makers import note_stream
 from postern.authoring.streams import File, Stream
 from postern.authoring.workflow import Workflow
 from postern.errors import CONSENT_REQUIRED, PROBLEMS, TOO_MANY_CALLS, Problem, header_lines, problem
@@ -97,12 +98,16 @@ def succeeded(value: Any, result: ResultType | None) -> Outcome:
     return Outcome(State.SUCCEEDED, status, content, tuple(headers))
 
 
-def whole(value: Any, result: ResultType | None) -> Outcome:
-    """The same for a durable workflow, whose reply is kept until its caller asks for it."""
-    outcome = succeeded(value, result)
-    if outcome.stream is not None:
+def whole(value: Any, workflow: Workflow) -> Outcome:
+    """The same for a run whose reply is kept until its caller asks for it. Raises StreamOfDurableRun and
+    StreamOfAcceptedRun."""
+    outcome = succeeded(value, workflow.result)
+    if outcome.stream is None:
+        return outcome
+    if workflow.durable:
         raise StreamOfDurableRun
-    return outcome
+    note_stream(workflow.function)
+    raise StreamOfAcceptedRun
 
 
 class StreamOfDurableRun(TypeError):
@@ -112,6 +117,18 @@ class StreamOfDurableRun(TypeError):
         super().__init__(
             "a durable workflow cannot return Reply.file(), Reply.stream() or Reply.events(): its caller gets a 202, "
             "and the result later. Return the content, or a URL of another workflow that sends it"
+        )
+
+
+class StreamOfAcceptedRun(TypeError):
+    """A workflow returned such a reply to a request with `Prefer: respond-async`."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the request was sent with Prefer: respond-async and accepted, because the code of the workflow did not "
+            "show that it returns Reply.file(), Reply.stream() or Reply.events(). This server process ignores "
+            "the preference for this workflow from now on: send the request again. Call Reply's method in the "
+            "function itself, so that it never happens"
         )
 
 

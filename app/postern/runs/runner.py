@@ -27,7 +27,7 @@ from postern.runs.claims import (
     unrecorded,
     withdraw,
 )
-from postern.runs.concurrency import KeyPlaces
+from postern.runs.concurrency import KeyPlaces, Mark, plain_mark
 from postern.runs.deadlines import Deadlines, Task
 from postern.runs.idempotency import Key
 from postern.runs.in_thread import outcome_in_thread
@@ -63,6 +63,7 @@ class Runner:
         log: FilteringBoundLogger | None = None,
         threads: Threads | None = None,
         pages: str = "",
+        mark: Mark = plain_mark,
     ) -> None:
         self._log: FilteringBoundLogger = log or structlog.get_logger("postern.runs")
         self._services = services
@@ -71,8 +72,7 @@ class Runner:
         self._now = now
         self._threads = threads or Threads("workflow")
         self._pages = pages
-        self._room = Room(self._threads)
-        self._places = KeyPlaces(journal)
+        self._room, self._places = Room(self._threads), KeyPlaces(journal, mark)
         self._send = partial(sent_by, journal, self._threads, self._places.hold)
         self._deadlines = Deadlines(self._abandon)
         self._underway = Underway(self._deadlines)
@@ -122,12 +122,13 @@ class Runner:
         recorded. If the idempotency key has a run already, return that run and start none. Raises Problem 503 while the
         server stops or runs cannot be recorded, 429 at `max_concurrency`, 409 and 422 for the key. A failure of the
         workflow itself is not raised: it is the run's outcome. `arguments` is a function if the author's code takes
-        part in reading them. `late` sends a reply while its run goes on. It is also called with a run whose workflow
-        swallowed its cancellation, or with a Problem: `start` then raises Abandoned when it ends. For `started_by` see
-        `access.principal`."""
+        part in reading them. `late` sends a reply while its run goes on. It also gets a run whose workflow swallowed
+        its cancellation, or a Problem: `start` then raises Abandoned at the end. `started_by`: `access.principal`."""
         self._room.take(workflow)
         try:
-            run = with_origin(Run(run_id, workflow, caller, request, self._now()), resubmitted_from, resubmitted_by)
+            run = Run(run_id, workflow, caller, request, self._now())
+            from_another = resubmitted_from or request.trace or request.chain
+            run = with_origin(run, resubmitted_from, resubmitted_by) if from_another else run
             timeout = workflow.timeout
             if key is not None or callable(arguments) or workflow.keyed:
                 ready = await self._prepare(run, arguments, key)
@@ -152,8 +153,7 @@ class Runner:
                 del self._entries[run_id]
                 self._deadlines.end(task)
         finally:
-            self._room.taken[workflow.name] -= 1
-            self._places.leave(run_id)
+            self._leave(workflow, run_id)
         recorded = self._close(run, outcome, key)
         try:
             if recorded is not None and (found := await recorded) is not None:
@@ -165,6 +165,12 @@ class Runner:
         finally:  # also where the end cannot be recorded
             self._underway.report(run_id)
         return run
+
+    def _leave(self, workflow: Workflow, run_id: str) -> None:
+        """Give back the place of a run."""
+        self._room.taken[workflow.name] -= 1
+        if workflow.keyed:
+            self._places.leave(run_id)
 
     async def _prepare(
         self, run: Run, arguments: Mapping[str, Any] | Read, key: Key | None
@@ -181,7 +187,7 @@ class Runner:
         if run.workflow.keyed and (error := self._places.enter(run, arguments)) is not None:
             return await self.fail(run, error)
         if key is not None or run.workflow.singleton:
-            earlier = await claim_key(self._journal, run, key, self._places.scope(run.id))
+            earlier = await claim_key(self._journal, run, key, await self._places.scope(run))
             if earlier is not None:
                 return earlier
             if self._room.closed:

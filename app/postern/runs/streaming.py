@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from postern.authoring.stream_makers import note_stream
 from postern.authoring.streams import File, Stream, event_text, piece
 from postern.authoring.workflow import Workflow
 from postern.errors import Problem
@@ -174,6 +175,7 @@ async def sent_by(
     else:
         sending = Pieces(outcome, source, in_thread)
     run.sending = sending
+    note_stream(run.workflow.function)
     try:
         if not run.workflow.stateless:
             await record_begun(journal, run)

@@ -20,6 +20,9 @@ MOST_ADMISSIONS = 2_000
 MOST_REFUSALS = 2_000
 """Entries between two batches: more than there can be windows of refusals. Further ones are dropped."""
 
+TOGETHER = 256
+"""Admitted requests that are counted together: many in a row cost less than each one between two others."""
+
 log = structlog.get_logger("postern.security")
 
 
@@ -93,19 +96,32 @@ class Observer:
     most_admissions: int = MOST_ADMISSIONS
     most_refusals: int = MOST_REFUSALS
     _admitted: dict[tuple[int, str, str], Admission] = field(default_factory=dict, init=False, repr=False)
+    _waiting: list[tuple[Caller, str, str, str]] = field(default_factory=list, init=False, repr=False)
     _rejected: list[Rejection] = field(default_factory=list, init=False, repr=False)
     _came: asyncio.Event = field(default_factory=asyncio.Event, init=False, repr=False)
 
     def admitted(self, caller: Caller, workflow: str, client_address: str, request_id: str) -> None:
-        """Count a request that is about to start a run. It is called at each of them, so it does as little as possible:
-        a caller is recognized by its object, which the entry keeps alive, and which is one for each token."""
-        key = (id(caller), workflow, client_address)
-        entry = self._admitted.get(key)
-        if entry is None:
-            self._begin(key, caller, workflow, client_address, request_id)
-        else:
-            entry.count += 1
-            entry.last_request_id = request_id
+        """Count a request that is about to start a run, at the latest when the next batch is handed over. It is called
+        at each of them, so it does as little as possible."""
+        waiting = self._waiting
+        if not waiting:
+            self._came.set()
+        waiting.append((caller, workflow, client_address, request_id))
+        if len(waiting) >= TOGETHER:
+            self._count()
+
+    def _count(self) -> None:
+        """Count the requests that wait for it. A caller is recognized by its object, which the entry keeps alive, and
+        which is one for each token."""
+        waiting, self._waiting = self._waiting, []
+        for caller, workflow, client_address, request_id in waiting:
+            key = (id(caller), workflow, client_address)
+            entry = self._admitted.get(key)
+            if entry is None:
+                self._begin(key, caller, workflow, client_address, request_id)
+            else:
+                entry.count += 1
+                entry.last_request_id = request_id
 
     def rejected(self, windows: Iterable[tuple[Window, int]]) -> None:
         """Take windows of refusals, and how many refusals were added to each."""
@@ -124,6 +140,7 @@ class Observer:
     def hand_over(self) -> None:
         """Hand what came to each listener. The failure of one is logged, and hides nothing from the others."""
         self._came.clear()
+        self._count()
         seen = Seen(tuple(self._admitted.values()), tuple(self._rejected))
         self._admitted, self._rejected = {}, []
         if not seen.admitted and not seen.rejected:
@@ -137,7 +154,6 @@ class Observer:
     def _begin(
         self, key: tuple[int, str, str], caller: Caller, workflow: str, client_address: str, request_id: str
     ) -> None:
-        self._came.set()
         if len(self._admitted) < self.most_admissions:
             self._admitted[key] = Admission(caller, workflow, client_address, request_id, request_id, 1)
             return

@@ -5,13 +5,13 @@ how long a connection may hang. A rejected request gets one problem document, is
 connection is closed. uvicorn's pipelining, keep-alive and flow control stay as they are.
 """
 
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote
 
 import httptools
-from uvicorn._types import ASGI3Application
+from uvicorn._types import ASGI3Application, ASGIVersions
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from postern.ids import new_id
 from postern.server.connection import BETWEEN, BODY, HEAD, ClientConnection
@@ -23,6 +23,9 @@ from postern.server.upgrade import body_parser
 
 MAX_CHUNK_OVERHEAD = 16 * 1024
 """Bytes of chunk extensions and trailers that may arrive ahead of the body they belong to."""
+ASGI: ASGIVersions = {"version": "3.0", "spec_version": "2.3"}
+"""What the scope of each request says of ASGI. No application changes it."""
+
 CHUNK_OVERHEAD_RATIO = 16
 """Each byte of body allows as many bytes of chunk framing; a client that sends chunks of one byte needs 5."""
 
@@ -88,9 +91,22 @@ class GuardedProtocol(ClientConnection):
     # Callbacks of the parser
 
     def on_message_begin(self) -> None:
-        """A new head."""
-        HttpToolsProtocol.on_message_begin(self)
+        """A new head. It does what uvicorn's own does."""
         self._phase = HEAD
+        self.url = b""
+        headers: list[tuple[bytes, bytes]] = []
+        self.headers = headers
+        self.scope = {
+            "type": "http",
+            "asgi": ASGI,
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,  # type: ignore[typeddict-item]
+            "root_path": self.root_path,
+            "headers": headers,
+            "state": self.app_state.copy(),
+        }
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header without white space around its value."""
@@ -147,16 +163,17 @@ class GuardedProtocol(ClientConnection):
         client that does not read has one response in memory, however many requests it sends."""
         if self._next_due and self.pipeline and not self.flow.write_paused and not self.transport.is_closing():
             self._next_due = False
-            self._underway, app = self.pipeline.pop()
-            self._start_asgi_task(self._underway, app)
+            cycle, app = self.pipeline.pop()
+            self._underway = cycle
+            self._start_asgi_task(cycle, app)  # type: ignore[arg-type]
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    def _start_asgi_task(self, cycle: Cycle, app: ASGI3Application) -> None:  # type: ignore[override]
         """Respond in a context of its own: what a request sets there must not reach the next."""
-        cast("Cycle", cycle).begin(app, self._clean.copy())
+        cycle.begin(app, self._clean.copy())
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body until it is read."""
-        cycle = cast("Cycle", self.cycle)
+        cycle: Cycle = self.cycle  # type: ignore[assignment]
         if not cycle.response_complete:
             cycle.append(body)
             if len(cycle.body) > HIGH_WATER_LIMIT:
@@ -168,7 +185,7 @@ class GuardedProtocol(ClientConnection):
         if self._framing and self.parser.should_upgrade():
             return  # its body is still to come: see _feed_after_upgrade
         self._phase = BETWEEN
-        cycle = cast("Cycle", self.cycle)
+        cycle: Cycle = self.cycle  # type: ignore[assignment]
         if cycle.transport is not self.transport:
             self._stop_body_timer()
             cycle.transport = self.transport

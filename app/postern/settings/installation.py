@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+OWN_ADDRESS = "http://own-address.invalid"
+"""The placeholder in cached documents for the address of the request."""
+
 
 @dataclass(frozen=True, slots=True)
 class Installation:

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from postern.proxy import Proxy
 from postern.settings import security, types
@@ -35,10 +34,10 @@ from postern.settings.sources import (
 )
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The operator's settings. Times are in seconds unless the name says otherwise. Ids are lower-case GUIDs."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
     tenant_id: types.Guid | None = Field(None, description="The Entra tenant whose users and applications may call")
     audience: Annotated[types.Texts, AfterValidator(types.audiences)] = Field(
@@ -170,18 +169,6 @@ class Settings(BaseSettings):
     def way_out(self) -> Proxy | None:
         """The proxy for outgoing calls, and the hosts that are called without it."""
         return Proxy(self.proxy, self.no_proxy) if self.proxy is not None else None
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Use only the arguments. `load_settings` reads the sources itself, so that a problem can name its place."""
-        return (init_settings,)
 
 
 _NAMES = tuple(name for name in Settings.model_fields if name not in TABLES)

@@ -37,6 +37,9 @@ class Session:
         """The application, started if it is not there. Raises UserFault if the settings cannot be used."""
         scene = self.now
         if self._server is None:
+            from postern.structlog_alone import import_structlog
+
+            import_structlog()
             from postern.testing.server import Server  # it imports all of the program
 
             self._server = Server.start(kept=self.kept())

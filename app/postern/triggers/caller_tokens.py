@@ -12,7 +12,8 @@ from postern.connections.on_behalf_of.callers import Callers
 from postern.journal.run import Run
 from postern.runs.idempotency import Key
 from postern.runs.underway import Late
-from postern.triggers.pipeline import Arguments, Start
+from postern.triggers.argument_reader import Arguments
+from postern.triggers.pipeline import Start
 
 
 def with_caller_tokens(start: Start, callers: Callers) -> Start:

@@ -43,7 +43,7 @@ def preflights(triggers: Triggers) -> Callable[[Scope], Answer | None]:
         if not method or not raw_path.startswith(PREFIX):
             return None
         try:
-            workflow = find(triggers(), method, raw_path).trigger.workflow
+            workflow = find(triggers(), method, raw_path)[0].workflow
         except Problem:
             return None
         networks = workflow.networks

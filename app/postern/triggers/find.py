@@ -6,7 +6,6 @@ agree which workflow, and which policy, a URL means.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from postern.catalog import Trigger
@@ -16,12 +15,8 @@ PREFIX = b"/triggers/"
 LENGTH = len(PREFIX)
 
 
-class Found(NamedTuple):
-    """A trigger and the values of the parameters of its relative path, as text."""
-
-    trigger: Trigger
-    path_parameters: Mapping[str, str]
-
+Found = tuple[Trigger, Mapping[str, str]]
+"""A trigger and the values of the parameters of its relative path, as text."""
 
 NO_PARAMETERS: Mapping[str, str] = {}
 
@@ -44,7 +39,7 @@ def find(triggers: Mapping[str, Trigger], method: str, raw_path: bytes) -> Found
     methods = trigger.workflow.methods
     if method not in methods and not (method == "HEAD" and "GET" in methods):
         raise problem("method-not-allowed", headers={"Allow": ", ".join(allowed(methods))})
-    return Found(trigger, parameters)
+    return trigger, parameters
 
 
 def allowed(methods: tuple[str, ...]) -> tuple[str, ...]:

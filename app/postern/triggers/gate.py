@@ -6,7 +6,7 @@ A function may put header fields for the response into `scope[ADDED]`, a list of
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import ParamSpec
+from typing import TypeVarTuple
 
 from postern.access import Caller
 from postern.catalog import Trigger
@@ -22,10 +22,8 @@ class Gate:
 
     - `preflight` answers an OPTIONS request of a browser for another origin, before anything else; None if it is an
       ordinary request.
-    - `readable` is called before the answer to a method that the trigger does not have: networks and origins. For all
-      others `before` does the same.
-    - `before` is called with each request of a trigger, before its caller is identified: networks, origins, rates of
-      addresses.
+    - `reach` is called with each request of a workflow that has networks or origins, before its caller is identified.
+    - `before` is called with each request of a trigger then: rates of addresses.
     - `sender` returns the caller of a request for a policy that is `Signed`.
     - `after` is called when the caller was admitted: rates of callers.
     - `body` is called with the raw body, for a policy that is `Signed`.
@@ -35,7 +33,7 @@ class Gate:
     """
 
     preflight: Callable[[Scope], Answer | None] | None = None
-    readable: Callable[[Trigger, Scope], None] | None = None
+    reach: Callable[[Trigger, Scope], None] | None = None
     before: Callable[[Trigger, Scope], None] | None = None
     sender: Callable[[Trigger, Scope], Awaitable[Caller]] | None = None
     after: Callable[[Trigger, Caller, Scope], None] | None = None
@@ -53,17 +51,17 @@ def add_header(scope: Scope, name: bytes, value: bytes) -> None:
     scope.setdefault(ADDED, []).append((name, value))
 
 
-P = ParamSpec("P")
+Given = TypeVarTuple("Given")
 
 
-def in_order(*checks: Callable[P, None] | None) -> Callable[P, None] | None:
+def in_order(*checks: Callable[[*Given], None] | None) -> Callable[[*Given], None] | None:
     """One function that makes all these checks in their order; None if there are none."""
     made = [check for check in checks if check is not None]
     if len(made) < 2:
         return made[0] if made else None
 
-    def all_of(*args: P.args, **kwargs: P.kwargs) -> None:
+    def all_of(*given: *Given) -> None:
         for check in made:
-            check(*args, **kwargs)
+            check(*given)
 
     return all_of

@@ -15,12 +15,23 @@ class Missing(Exception):
     """A parameter that has no default was not sent."""
 
 
+class NotText(Exception):
+    """What was sent for a parameter is not UTF-8."""
+
+
+MISSING = "Field required"
+NOT_TEXT = "is not UTF-8"
+
+
 def texts_of(parameter: RequestParameter, query: bytes, headers: HeaderLines) -> list[str]:
     """The texts that were sent under the parameter's name. A list in a header is separated by commas, or has several
-    fields of the same name: both mean the same (RFC 9110, section 5.3)."""
+    fields of the same name: both mean the same (RFC 9110, section 5.3). Raises NotText."""
     if parameter.place == "query":
-        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-        return [value for name, value in pairs if name == parameter.sent]
+        pairs = parse_qsl(query.decode("utf-8", "surrogateescape"), keep_blank_values=True, errors="surrogateescape")
+        texts = [value for name, value in pairs if name == parameter.sent]
+        if any(not _is_text(each) for each in texts):
+            raise NotText
+        return texts
     sent = parameter.sent.encode("ascii")
     values = [value.decode("latin-1").strip() for name, value in headers if name.lower() == sent]
     if not parameter.shape.several:
@@ -44,14 +55,21 @@ def value_of(parameter: RequestParameter, texts: list[str]) -> Any:
 
 def read_parameters(
     parameters: Iterable[RequestParameter], query: bytes, headers: HeaderLines, found: dict[str, Any]
-) -> Iterator[tuple[RequestParameter, ValidationError | None]]:
-    """Put the values of the parameters into `found`. Yields those that do not fit, with the error; None if it was not
-    sent, and has to be."""
+) -> Iterator[tuple[RequestParameter, ValidationError | str]]:
+    """Put the values of the parameters into `found`. Yields those that do not fit, with the error, or what is wrong
+    with one that has no value."""
     for parameter in parameters:
         try:
             found[parameter.name] = value_of(parameter, texts_of(parameter, query, headers))
         except Missing:
             if parameter.required:
-                yield parameter, None
+                yield parameter, MISSING
+        except NotText:
+            yield parameter, NOT_TEXT
         except ValidationError as error:
             yield parameter, error
+
+
+def _is_text(text: str) -> bool:
+    """Whether a text is Unicode. Python reads bytes that are not UTF-8 as halves of characters."""
+    return not any("\ud800" <= each <= "\udfff" for each in text)

@@ -5,20 +5,18 @@ plain ASGI application: it reads headers from the scope and the body from `recei
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import ANYONE, OPEN, Caller, Guarded, Refused, Signed, admit
 from postern.authoring.plain import plain_problem, type_name
 from postern.authoring.request import Request
-from postern.authoring.sent_form import SentForm
 from postern.authoring.workflow import Workflow
 from postern.call_chain import DEPTH_FIELD, chain_of
 from postern.catalog import Trigger
@@ -28,29 +26,29 @@ from postern.errors import Problem, problem
 from postern.ids import new_id
 from postern.journal.refusal import Refusal
 from postern.journal.run import Run
-from postern.journal.shares import holder_of
 from postern.logs import Coalesced
 from postern.runs.idempotency import HEADER as IDEMPOTENCY_KEY
 from postern.runs.idempotency import Key
-from postern.runs.runner import Abandoned, Read
+from postern.runs.runner import Abandoned
 from postern.runs.streaming import is_replied
 from postern.runs.underway import Late
+from postern.triggers.argument_reader import ArgumentReader, Arguments, note_left_out
 from postern.triggers.challenge import unauthenticated
 from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX, find
-from postern.triggers.form_body import form_of_body, read_form_body
+from postern.triggers.form_body import Upload, receive_body
 from postern.triggers.gate import ADDED, OPEN_GATE, Gate
 from postern.triggers.large_bodies import LARGE, LargeBodies
-from postern.triggers.read import Disconnected, Receive, arguments, read_body, whole_body
+from postern.triggers.read import Disconnected, Receive, arguments, whole_body
 from postern.triggers.refusal_throttle import RefusalThrottle
 from postern.triggers.rejections import DELAYED, Rejections, address_of, trace_id
 from postern.triggers.reply import Answer, Later, Send, problem_reply, reply, reply_at_once
 from postern.triggers.request_counts import Count
-from postern.triggers.requested import idempotency_key, request_of
+from postern.triggers.requested import holder_in, idempotency_key, request_of
 from postern.triggers.secure_transport import Scope
 from postern.triggers.stream_reply import send_stream
+from postern.triggers.uploads import Uploads
 
-Arguments = Mapping[str, Any] | Read
 Start = Callable[[Workflow, Caller, Request, Arguments, str, Key | None, Late | None], Awaitable[Run]]
 
 PREFER = b"prefer"
@@ -69,6 +67,7 @@ class Pipeline:
     - `count` is called for each request that got a response.
     - `for_author` logs exceptions of validators with their tracebacks, as `postern dev` does.
     - `throttle` delays the responses to rejected requests in a flood, and `large_bodies` the reading of large bodies.
+    - `uploads` limits how much all forms with files hold.
     - `gone` logs clients that disconnect: one line for many.
     - `client_id` is Postern's own application, by which it recognizes calls of its own runs.
     - `stopping` returns whether the server stops, which ends what is still running.
@@ -90,6 +89,7 @@ class Pipeline:
     throttle: RefusalThrottle = field(default_factory=RefusalThrottle)
     gone: Coalesced = field(default_factory=lambda: Coalesced("client-disconnected"))
     large_bodies: LargeBodies = field(default_factory=LargeBodies)
+    uploads: Uploads = field(default_factory=Uploads)
     client_id: str | None = None
     authority: str = AUTHORITIES["public"]
     still: Callable[[Caller], None] = lambda _: None
@@ -98,11 +98,13 @@ class Pipeline:
     gate: Gate = OPEN_GATE
     later: Later = reply_at_once
     _rejections: Rejections = field(init=False, repr=False)
+    _reader: ArgumentReader = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Make what answers rejected requests."""
+        """Make what answers rejected requests, and what reads the larger bodies."""
         rejections = Rejections(self.triggers, self.refused, self.log, self.count, self.for_author, self.console_on)
         object.__setattr__(self, "_rejections", rejections)
+        object.__setattr__(self, "_reader", ArgumentReader(self.large_bodies, self.log, self.still))
 
     async def trigger(
         self,
@@ -127,27 +129,23 @@ class Pipeline:
         chain = chain_of(scope["headers"], caller, self.client_id) if DEPTH_FIELD in fields else None
         limit = trigger.workflow.max_body_bytes or self.max_body_bytes
         workflow, body = trigger.workflow, whole_body(exchange, fields, limit)
-        form: SentForm | None = None
+        upload: Upload | None = None
         if body is None or workflow.form is not None:
-            read_it = read_body(receive, limit) if workflow.form is None else None
-            body, form = (
-                (await read_it, None) if read_it else await read_form_body(trigger, body, fields, receive, limit)
-            )
-            self.still(caller)
+            begin = partial(self.uploads.begin, workflow.name, holder_in(scope, caller), self.log)
+            still = partial(self.still, caller)
+            upload = await receive_body(trigger, body, fields, receive, limit, begin, still)
+            body = upload.body
         try:
             if policy is not OPEN and isinstance(policy, Signed):
                 await self._check_signed(trigger, caller, scope, body)
             request = request_of(trigger, path, scope, single, fields, body)
-            read = partial(arguments, workflow, body, fields.get(b"content-type"), path)
-            if workflow.parameters or workflow.form is not None:
-                read, request._form = _read_more(workflow, read, scope, body, form)
-            if workflow.reads_in_thread:
-                given: Arguments = self.large_bodies.in_thread(read) if len(body) > LARGE else read
+            if workflow.reads_at_once and len(body) <= LARGE:  # the usual case
+                read = arguments(workflow, body, fields.get(b"content-type"), path)
+                if body and len(read) == len(path):
+                    note_left_out(self.log, workflow, read, body, request_id)
+                given: Arguments = read
             else:
-                given = (
-                    read() if len(body) <= LARGE else await self._read_large(read, trigger, caller, scope, len(body))
-                )
-                self._note_left_out(workflow, given, body, request_id)
+                given = await self._reader.read(trigger, caller, scope, request, body, upload, request_id)
             if chain is not None or PREFER in fields:
                 request.chain = chain
                 request._prefer = b",".join(value for name, value in scope["headers"] if name == PREFER)
@@ -156,20 +154,17 @@ class Pipeline:
                 admitted(caller, workflow.name, request.client_address, request_id)
             run = await self.start(workflow, caller, request, given, request_id, key, late)
         finally:
-            if form is not None:
-                form.close()
+            if upload is not None:
+                upload.close()
         later = request._prefer and run.outcome.status == ACCEPTED
         return await self.later(run, receive) if later else reply(run, console_on=self.console_on)
 
-    def _note_left_out(self, workflow: Workflow, given: Mapping[str, Any], body: bytes, request_id: str) -> None:
-        """Log a body that is no argument, although the function has a parameter for it: it is no JSON, and the
-        parameter's default stands for it."""
-        if body and workflow.body is not None and workflow.body.name not in given:
-            self.log.info("body-not-parsed", request_id=request_id, workflow=workflow.name, bytes=len(body))
-
     def _known(self, trigger: Trigger, scope: Scope, single: Mapping[bytes, bytes] | None) -> Caller | None:
         """The caller, if nothing has to be awaited to know it."""
-        if (before := self.gate.before) is not None:
+        gate, workflow = self.gate, trigger.workflow
+        if (workflow.networks or workflow.origins) and gate.reach is not None:  # nearly all have neither
+            gate.reach(trigger, scope)
+        if (before := gate.before) is not None:
             before(trigger, scope)
         if trigger.policy is OPEN:
             return ANYONE
@@ -188,15 +183,6 @@ class Pipeline:
         if self.gate.body is None:
             raise problem("identity-unavailable", reason="nothing checks signatures here")
         return self.gate.body(trigger, caller, scope, body)
-
-    async def _read_large(
-        self, read: Callable[[], dict[str, Any]], trigger: Trigger, caller: Caller, scope: Scope, size: int
-    ) -> dict[str, Any]:
-        """Read a large body in the turn of its caller, which may take a while to come."""
-        who = holder_of(caller.kind, caller.tenant_id, caller.object_id, address_of(scope))
-        given = await self.large_bodies.read(read, trigger.workflow.name, who, size)
-        self.still(caller)
-        return given
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, request_id: str = "") -> None:
         """Respond to one request (ASGI). Every error becomes a problem document; no other detail is sent. What traces
@@ -237,11 +223,11 @@ class Pipeline:
 
     def _show(self, shown: Problem, scope: Scope, request_id: str) -> tuple[Answer, float]:
         """The answer that shows a problem, and the seconds that it waits for."""
-        if shown.code == "method-not-allowed" and self.gate.readable is not None:
+        if shown.code == "method-not-allowed" and self.gate.reach is not None:
             trigger = self._rejections.requested_trigger(scope["raw_path"])
             try:
                 if trigger is not None:
-                    self.gate.readable(trigger, scope)
+                    self.gate.reach(trigger, scope)
             except Refused as refused:
                 self._rejections.count(scope, "unauthenticated")
                 return self._refuse(refused, scope, request_id)
@@ -266,7 +252,7 @@ class Pipeline:
 
     def _complete(self, answer: Answer, scope: Scope) -> None:
         """Add the header fields that functions of the gate added, and tell the gate of the answer."""
-        answer.headers = [*answer.headers, *self._answered(scope, answer.status)]
+        answer.headers += self._answered(scope, answer.status)
 
     async def _send(self, answer: Answer, scope: Scope, send: Send, exchange: Exchange | None, wait: float) -> None:
         """Send an answer that is delayed, or cannot be sent at once."""
@@ -279,11 +265,11 @@ class Pipeline:
                 return
         await answer.send(send, head=scope["method"] == "HEAD")
 
-    def _answered(self, scope: Scope, status: int) -> list[tuple[bytes, bytes]]:
+    def _answered(self, scope: Scope, status: int) -> Sequence[tuple[bytes, bytes]]:
         """The header fields that functions of the gate added, for a reply of this status, of which it is told."""
         if (answered := self.gate.answered) is not None:
             answered(scope, status)
-        return [*scope.get(ADDED, ())]
+        return scope.get(ADDED, ())  # type: ignore[no-any-return]
 
     def _failed(self, code: str, scope: Scope, request_id: str) -> Answer:
         """The answer to a request that the server failed to handle, counted."""
@@ -335,11 +321,3 @@ async def _take_cancellation(exchange: Exchange | None) -> None:
             raise asyncio.CancelledError
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(0)
-
-
-def _read_more(
-    workflow: Workflow, read: "partial[dict[str, Any]]", scope: Scope, body: bytes, form: SentForm | None
-) -> "tuple[partial[dict[str, Any]], SentForm | None]":
-    """A function that reads the arguments from the query, the header and the form too; and the form."""
-    sent = form or form_of_body(workflow, body, read.args[2])
-    return partial(read, scope["query_string"], scope["headers"], sent), sent

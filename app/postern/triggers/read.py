@@ -56,27 +56,20 @@ class Disconnected(Exception):
 def whole_body(exchange: Exchange | None, headers: Mapping[bytes, bytes], limit: int) -> bytes | None:
     """The body if it has arrived already, as most have, or None if it has to be awaited. Raises Problem 413 if it has
     more than `limit` bytes, and 415 if it is compressed."""
-    if not _announced(headers, limit):
-        return b""
-    body = exchange.whole_body() if exchange is not None else None
-    if body is not None and len(body) > limit:
-        raise _too_large(limit)
-    return body
-
-
-def _announced(headers: Mapping[bytes, bytes], limit: int) -> bool:
-    """Whether the headers say that a body comes."""
     if b"content-encoding" in headers and headers[b"content-encoding"].lower() != b"identity":
         raise problem("unsupported-media-type", detail="This server does not accept compressed bodies.")
     declared = headers.get(b"content-length")
     if declared is None:
         if b"transfer-encoding" not in headers:
-            return False
+            return b""
     elif not declared.isdigit() or len(declared) > 18:
         raise problem("bad-request", headers={"Connection": "close"})
     elif int(declared) > limit:
         raise _too_large(limit)
-    return True
+    body = exchange.whole_body() if exchange is not None else None
+    if body is not None and len(body) > limit:
+        raise _too_large(limit)
+    return body
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
@@ -130,8 +123,9 @@ def arguments(
     Raises Problem 400, 413 and 415. Raises Problem 500 if an author's validator raises an exception that validators may
     not raise. That is its cause, for `postern dev` alone: its message may hold what was sent."""
     try:
-        given = partial(_given, workflow, body, content_type, path_parameters, query, headers, form)
-        return _unheard(given) if workflow.secure_inputs or workflow.secure_outputs else given()
+        if workflow.secure_inputs or workflow.secure_outputs:
+            return _unheard(partial(_given, workflow, body, content_type, path_parameters, query, headers, form))
+        return _given(workflow, body, content_type, path_parameters, query, headers, form)
     except Problem:
         raise
     except BaseException as error:  # SystemExit too: it ends the request, never the server
@@ -157,7 +151,7 @@ def _given(
     headers: HeaderLines,
     form: SentForm | None,
 ) -> dict[str, Any]:
-    found = _of_path(workflow, path_parameters)
+    found = _of_path(workflow, path_parameters) if workflow.path_parameters else {}
     if workflow.parameters:
         _add_parameters(workflow, query, headers, found)
     if workflow.form is not None:
@@ -165,7 +159,8 @@ def _given(
     parameter = workflow.body
     if parameter is None or not (body or parameter.required):
         return found
-    return found | _of_body(parameter, body, content_type, workflow.max_elements)
+    given = _of_body(parameter, body, content_type, workflow.max_elements)
+    return found | given if found else given
 
 
 def _of_path(workflow: Workflow, path_parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -190,8 +185,8 @@ def _add_parameters(workflow: Workflow, query: bytes, headers: HeaderLines, foun
     try:
         for parameter, error in read_parameters(workflow.parameters, query, headers, found):
             where = (parameter.place, parameter.sent)
-            missing = {"where": _pointer(where), "message": "Field required"}
-            mistakes[parameter.place] += [missing] if error is None else _mistakes(error, where)
+            named = [{"where": _pointer(where), "message": str(error)}]
+            mistakes[parameter.place] += named if isinstance(error, str) else _mistakes(error, where)
     except Colliding:
         raise problem("invalid-query", errors=[{"where": "/query", "message": _COLLIDING}]) from None
     for place, wrong in mistakes.items():

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from postern.access import Caller, Guarded
 from postern.authoring.request import Request
 from postern.catalog import Trigger
+from postern.journal.shares import Holder, holder_of
 from postern.own_cookies import without_own_cookies
 from postern.runs.idempotency import HEADER as IDEMPOTENCY_KEY
 from postern.runs.idempotency import Key, key_of
@@ -17,6 +18,11 @@ WITHHELD = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 Postern's own pages."""
 
 NOTHING: frozenset[bytes] = frozenset()
+
+
+def holder_in(scope: Scope, caller: Caller) -> Holder:
+    """Who counts as the caller of a request, where callers share something."""
+    return holder_of(caller.kind, caller.tenant_id, caller.object_id, address_of(scope))
 
 
 def request_of(

@@ -1,17 +1,16 @@
 """How a reply is sent while its run goes on. A reader that is gone ends it, also while the author's iterator waits."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from typing import Any
-
-from starlette.responses import FileResponse
 
 from postern.journal.run import Run
 from postern.runs.outcomes import ReaderGone
 from postern.runs.streaming import Pieces, WholeFile
 from postern.triggers.exchange import Exchange
+from postern.triggers.file_reply import send_file
 from postern.triggers.one_origin import on_one_origin
 from postern.triggers.reply import ALWAYS, Receive, Send
 from postern.triggers.secure_transport import Scope
@@ -28,7 +27,7 @@ async def send_stream(
     receive: Receive,
     send: Send,
     exchange: Exchange | None,
-    answered: Callable[[int], Head],
+    answered: Callable[[int], Sequence[tuple[bytes, bytes]]],
     *,
     console_on: bool,
 ) -> None:
@@ -51,7 +50,7 @@ async def send_stream(
     reader = _Reader(receive)
     try:
         if isinstance(sending, WholeFile):
-            await reader.reading(_send_file(sending, scope, receive, send_counted))
+            await reader.reading(send_file(sending, run.id, scope, receive, send_counted))
         elif isinstance(sending, Pieces):
             await reader.reading(_send_pieces(run, sending, scope, send_counted, reader, exchange))
     except BaseException:
@@ -86,43 +85,6 @@ async def _send_pieces(
         unframed.cut_off()
     else:
         await send({"type": "http.response.body", "body": b""})
-
-
-async def _send_file(file: WholeFile, scope: Scope, receive: Receive, send: Send) -> None:
-    given = dict(file.headers)
-    kind = given.pop(b"content-type", b"").decode("latin-1")
-    response = FileResponse(
-        file.path,
-        status_code=file.status,
-        media_type=kind or None,
-        filename=file.filename or None,
-        stat_result=file.stat,
-    )
-    response.raw_headers += [field for field in file.headers if field[0] != b"content-type"]
-    with suppress(_Whole):
-        await response(scope, receive, _Exact(send).send)
-
-
-class _Whole(Exception):
-    """As much was sent as was announced."""
-
-
-class _Exact:
-    """Sends what Content-Length says, of a file that grows meanwhile."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._left = 0
-
-    async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.start":
-            self._left = int(dict(message["headers"]).get(b"content-length", 0))
-        elif len(body := message.get("body", b"")) > self._left or (message.get("more_body") and not self._left):
-            await self._send({**message, "body": body[: self._left], "more_body": False})
-            raise _Whole
-        else:
-            self._left -= len(body)
-        await self._send(message)
 
 
 class _Reader:

@@ -21,7 +21,8 @@ from postern.runs.idempotency import Key
 from postern.runs.underway import Late
 from postern.telemetry.spans import CURRENT, Ended, Position, Value, new_span_id, span
 from postern.trace import SAMPLED, Trace, request_span_id, run_span_id, trace_id_of
-from postern.triggers.pipeline import Arguments, Pipeline, Start
+from postern.triggers.argument_reader import Arguments
+from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.read import Receive
 from postern.triggers.rejections import trace_of
 from postern.triggers.reply import Send

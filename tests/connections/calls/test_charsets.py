@@ -94,6 +94,10 @@ def test_text_is_read_in_its_encoding(content: bytes, charset: str):
     assert value_of(received(content, f"text/plain; charset={charset}"), 9) == "ü"
 
 
+def test_encodings_have_the_names_that_python_compares():
+    assert {codecs.lookup(name).name for name in TEXT_ENCODINGS} == TEXT_ENCODINGS
+
+
 @pytest.mark.parametrize("charset", sorted(TEXT_ENCODINGS))
 @given(content=st.binary(max_size=40))
 def test_any_bytes_are_text_in_any_encoding(charset: str, content: bytes):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from postern.errors import DatabaseFault
+from postern.journal.metadata import condition_of
 from postern.journal.schema import metadata
 
 LONGEST_STATEMENT = 100_000
@@ -156,8 +157,4 @@ def _split(names: str) -> tuple[str, ...]:
 
 def _conditions() -> dict[str, str]:
     """Postern's indexes, with their conditions."""
-    return {
-        str(index.name): "" if (where := index.dialect_options["postgresql"]["where"]) is None else str(where)
-        for table in metadata.tables.values()
-        for index in table.indexes
-    }
+    return {str(index.name): condition_of(index) or "" for table in metadata.tables.values() for index in table.indexes}

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from postern.errors import DatabaseFault
+from postern.journal.metadata import condition_of
 from postern.journal.schema import metadata
 
 TABLES = frozenset({*metadata.tables, "alembic_version"})
@@ -93,11 +94,7 @@ def _is_ours(entry: Entry, *, newer: bool) -> bool:
 
 def _conditions() -> dict[str, str | None]:
     """Postern's indexes, with their conditions."""
-    return {
-        str(index.name): None if (where := index.dialect_options["sqlite"]["where"]) is None else str(where)
-        for table in metadata.tables.values()
-        for index in table.indexes
-    }
+    return {str(index.name): condition_of(index) for table in metadata.tables.values() for index in table.indexes}
 
 
 def _collapsed(sql: str) -> str:

@@ -5,7 +5,6 @@ Times are whole nanoseconds of a monotonic clock. The response fields are those 
 draft-ietf-httpapi-ratelimit-headers-10, in structured fields (RFC 9651).
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from time import monotonic_ns
 from typing import Literal, NamedTuple
@@ -13,8 +12,11 @@ from typing import Literal, NamedTuple
 from postern.settings.security import Limit, Limits, Rate
 
 MOST_REMEMBERED = 100_000
-"""Clients whose requests are counted for each rate, about 25 MiB. With more, those that sent nothing for longest are
-forgotten and may send their whole rate again: refusing new ones instead would let a flood shut others out."""
+"""Clients whose requests are counted for each rate, about 15 MiB. With more, those that have used least of their rate
+are forgotten and have all of it again: refusing new ones instead would let a flood shut others out."""
+
+FORGOTTEN = 0.1
+"""The part of the clients that is forgotten at a time, because finding them takes a look at all."""
 
 MOST_SAID = 10_000
 """Values of RateLimit that are kept for each rate."""
@@ -63,21 +65,25 @@ class _Meter:
         self.room = (quota.rate.requests - 1) * self.gap
         self._item = b'"%s";r=%%d;t=%%d' % quota.name.encode()
         self.most = most
-        self.full_at: OrderedDict[Hashable, int] = OrderedDict()
+        self.full_at: dict[Hashable, int] = {}
 
     def level(self, client: Hashable, now: int) -> int:
         return max(self.full_at.get(client, 0) - now, 0)
 
-    def set(self, client: Hashable, full_at: int) -> None:
-        self.full_at[client] = full_at
-        self.full_at.move_to_end(client)
+    def set(self, client: Hashable, level: int, now: int) -> None:
+        self.full_at[client] = now + level
         if len(self.full_at) > self.most:
-            self.full_at.popitem(last=False)
+            self.forget(now)
 
-    def keep(self, client: Hashable) -> None:
-        """A client that goes on sending is not forgotten before others."""
-        if client in self.full_at:
-            self.full_at.move_to_end(client)
+    def forget(self, now: int) -> None:
+        """Make room: forget those that have their whole rate again, and if these are few, those that have used least of
+        it."""
+        room = max(int(self.most * FORGOTTEN), 1)
+        gone = [client for client, full_at in self.full_at.items() if full_at <= now]
+        if len(gone) < room:
+            gone = sorted(self.full_at, key=self.full_at.__getitem__)[:room]
+        for client in gone:
+            del self.full_at[client]
 
     def give_back(self, client: Hashable) -> None:
         if client in self.full_at:
@@ -93,9 +99,9 @@ class _Meter:
 class _Meters:
     """The meters of the requests to one workflow, and their RateLimit-Policy. `quick` is the only one of them, if there
     is one and its clients get a request back within a second: what is said of an admitted request depends on how many
-    were used then, and `said` has it."""
+    were used then, and `said` has it. `first` is said of the first request of a client that has its whole rate."""
 
-    __slots__ = ("every", "policy", "quick", "said")
+    __slots__ = ("every", "first", "policy", "quick", "said")
 
     def __init__(self, every: tuple[_Meter, ...]) -> None:
         self.every = every
@@ -104,6 +110,7 @@ class _Meters:
         self.policy = policy.encode()
         self.quick = every[0] if len(every) == 1 and every[0].gap <= _SECOND else None
         self.said: dict[int, Taken] = {}
+        self.first = self.taken(1, self.quick.gap) if self.quick is not None else None
 
     def taken(self, used: int, level: int) -> Taken:
         """What is said of an admitted request of the quick meter."""
@@ -142,19 +149,21 @@ class Limiter:
 
     def take(self, workflow: str, client: Hashable) -> Taken | None:
         """Count a request, unless a rate is used up: such a request counts nowhere. None if no rate is for it."""
-        meters = self._of_workflow.get(workflow, self._common)
+        special = self._of_workflow
+        meters = special.get(workflow, self._common) if special else self._common
         if (meter := meters.quick) is None:
             return _take(meters, client, self._now()) if meters.every else None
-        full_at, now = meter.full_at, self._now()
-        level = full_at.get(client, now) - now
+        full_at, gap, now = meter.full_at, meter.gap, self._now()
+        level = full_at.get(client, 0) - now
+        if level <= 0:  # the usual case, if the rate is what it should be
+            full_at[client] = now + gap
+            if len(full_at) > meter.most:
+                meter.forget(now)
+            return meters.first
         if level > meter.room:
             return _take(meters, client, now)
-        gap = meter.gap
-        level = level + gap if level > 0 else gap
+        level += gap
         full_at[client] = now + level
-        full_at.move_to_end(client)
-        if len(full_at) > meter.most:
-            full_at.popitem(last=False)
         used = -(-level // gap)
         return meters.said.get(used) or meters.taken(used, level)
 
@@ -173,9 +182,7 @@ def _take(meters: _Meters, client: Hashable, now: int) -> Taken:
     for place, meter in enumerate(meters.every):
         if exceeded is None:
             levels[place] += meter.gap
-            meter.set(client, now + levels[place])
-        else:
-            meter.keep(client)
+            meter.set(client, levels[place], now)
     limit = b", ".join(meter.item(level) for meter, level in zip(meters.every, levels, strict=True))
     return Taken(exceeded, max(-(-longest // _SECOND), 0), _headers(meters.policy, limit))
 
