@@ -135,22 +135,23 @@ def _endpoint(
 
     async def endpoint(request: Request) -> Response:
         request_id = new_id()
-        rejection: Refused | None = None
         try:
             reads = request.method in ("GET", "HEAD")
             answer = await (while_connected(page, request) if reads else page(request))
-            return _response(answer, request)
-        except Refused as error:
-            rejection, shown = error, unauthenticated(error, authority)
-        except Problem as error:
-            shown = error
+        except (Refused, Problem) as error:
+            answer = refuse(error, request_id, request)
         except Exception:
             log.exception("request-failed", request_id=request_id, page=path)
-            return _response(problem_reply(problem("internal-error"), request_id), request)
+            answer = problem_reply(problem("internal-error"), request_id)
+        return _response(answer, request)
+
+    def refuse(error: Refused | Problem, request_id: str, request: Request) -> Answer:
+        # Not in the frame of `endpoint`: the error has that frame, so they would keep each other with the request.
+        rejection, shown = (error, unauthenticated(error, authority)) if isinstance(error, Refused) else (None, error)
         refusal = _refusal(request_id, shown, rejection, request)
         if refused(refusal):
             log.info("request-refused", page=path, **_fields(refusal))
-        return _response(problem_reply(shown, request_id), request)
+        return problem_reply(shown, request_id)
 
     return endpoint
 
