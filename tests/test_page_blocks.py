@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
-from postern.settings import load_settings
+from postern.gateway.agent.settings import load
+from postern.settings import SettingsFault, load_settings
 from tests.deploy.pages import pages
 from tests.page_blocks import Block, blocks, inline_code, simple_commands, usage, wrong_command
 from tests.process.preloaded import ROOT
@@ -30,6 +32,7 @@ UNCHECKED = {
     "dockerfile": "an image is built in CI, and tests/deploy/test_dockerfile.py compares it with the Dockerfile",
     "ini": "units of systemd",
     "javascript": "no Node.js is here",
+    "powershell": "no Windows is here",
     "sql": "it needs a PostgreSQL server of the reader's",
     "text": "it is no language",
 }
@@ -60,13 +63,33 @@ def _assigns(words: list[str]) -> bool:
     return all(re.match(r"[A-Za-z_]\w*=", word) for word in words)
 
 
+AUTHORITY = trustme.CA()
+
+
 def wrong_toml(block: Block, folder: Path) -> Iterator[str]:
-    """What the server would say of this `postern.toml`, with values in place of `…`."""
+    """What the server would say of this `postern.toml`, with values in place of `…`, or an agent of its
+    `gateway.toml`. The files of certificates that it names are there."""
+    for name in re.findall(r'"([\w-]+\.pem)"', block.text):
+        AUTHORITY.cert_pem.write_to_path(folder / name)
+        AUTHORITY.private_key_pem.write_to_path(folder / name, append=True)
+        (folder / name).chmod(0o600)
+    if block.text.startswith("# gateway.toml"):
+        yield from _wrong_for_agent(block, folder)
+        return
     text = re.sub(r'^(\s*url = )"…"', r'\1"https://host.example"', block.text, flags=re.MULTILINE)
     (folder / "postern.toml").write_text(text.replace("…", "00000000-0000-4000-8000-000000000000"), "utf-8")
     try:
         load_settings({}, folder=folder)
     except Exception as error:
+        yield str(error)
+
+
+def _wrong_for_agent(block: Block, folder: Path) -> Iterator[str]:
+    path = folder / "gateway.toml"
+    path.write_text(block.text, "utf-8")
+    try:
+        load(path)
+    except SettingsFault as error:
         yield str(error)
 
 

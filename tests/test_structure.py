@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 MOST_LINES_OF_A_FILE = 350
 MOST_LINES_OF_A_FUNCTION = 60
@@ -22,6 +24,7 @@ def test_no_file_is_long():
     assert {name: lines for name, lines in lengths.items() if lines > LONGER.get(name, MOST_LINES_OF_A_FILE)} == {}
 
 
+@pytest.mark.slow
 def test_no_function_is_long():
     found = {}
     for path in sources():

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from postern import anonymous, workflow
 from postern.durable.across_loops import new_event_loop
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_url
-from postern.durable.dbos_engine import THREADS
+from postern.durable.dbos_engine import threads
 from postern.durable.dbos_log import route
 from postern.ids import new_id
 from tests.databases import make_tables
@@ -90,7 +90,7 @@ async def of_dbos(url: str, steps: int) -> AsyncIterator[Run]:
             "system_database_url": checkpoints_url(url),
             "system_database_engine": engine,
             "application_version": "1",
-            "max_executor_threads": THREADS,
+            "max_executor_threads": threads(url),
             "use_listen_notify": False,
             "enable_otlp": False,
         }

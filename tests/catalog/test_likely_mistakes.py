@@ -91,6 +91,7 @@ def test_a_workflow_without_access_is_seen(decorator: str, missing: bool):
     assert [each.harmless for each in without_access(ast.parse(f"{decorator}\ndef f(ctx): ..."))] == [True] * missing
 
 
+@pytest.mark.slow
 def test_no_shipped_file_has_a_likely_mistake():
     """So it makes no false alarms in code that works; nothing that Python can parse is too much for it."""
     for file in [*ROOT.glob("workflows/*.py"), *ROOT.glob("app/postern/**/*.py")]:

@@ -5,7 +5,7 @@ import gzip
 import ssl
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -211,11 +211,11 @@ async def test_a_coding_that_was_not_requested_and_is_unknown_is_not_read(pool: 
         assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "bomb", [gzip.compress(bytes(64 * MIB), 1), zlib.compress(bytes(64 * MIB), 1)], ids=["gzip", "zlib"]
-)
-async def test_what_unfolds_beyond_the_cap_is_not_read(pool: AsyncBaseTransport, bomb: bytes):
-    coding = "gzip" if bomb[:1] == b"\x1f" else "deflate"
+@pytest.mark.parametrize(("coding", "packed"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+async def test_what_unfolds_beyond_the_cap_is_not_read(
+    pool: AsyncBaseTransport, coding: str, packed: Callable[[bytes, int], bytes]
+):
+    bomb = packed(bytes(64 * MIB), 1)
     tracemalloc.start()
     try:
         async with still_works(pool), listening(always(200, bomb, f"Content-Encoding: {coding}")) as server:

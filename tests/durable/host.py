@@ -161,6 +161,11 @@ class Host:
         await self.engine.reconcile()
         await self.engine.reconcile()
 
+    def drain(self) -> None:
+        """The server process begins to stop, as the application does it."""
+        self.waits.drain()
+        self.engine.drain()
+
     async def restart(self) -> None:
         """The server process ends properly, and another one starts."""
         await self._end_task()

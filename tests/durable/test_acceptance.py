@@ -23,7 +23,8 @@ from postern.errors import Problem
 from postern.ids import new_id
 from postern.journal.durable_acceptance import Accepted, Ready, accept
 from postern.journal.durable_acceptance import waiting as waiting_runs
-from postern.journal.durable_runs import Hold, claim, record_outcome
+from postern.journal.durable_outcomes import record_outcome
+from postern.journal.durable_runs import Hold, claim
 from postern.journal.durable_tables import durable_runs
 from postern.journal.idempotency_keys import KEPT_FOR
 from postern.journal.journal import Journal

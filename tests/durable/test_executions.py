@@ -9,7 +9,7 @@ import pytest
 from postern import Problem, anonymous, workflow
 from postern.durable import executions as executions_module
 from postern.errors import problem
-from postern.journal.durable_runs import record_outcome
+from postern.journal.durable_outcomes import record_outcome
 from tests.durable.host import Host
 
 pytestmark = pytest.mark.anyio

@@ -166,7 +166,7 @@ async def test_a_stop_while_dbos_takes_the_run_leaves_it_ready(durable_host: Hos
     durable_host.serve(one_step)
     run_id = await durable_host.accept(one_step)
     await asyncio.wait_for(Gate.at_dbos.wait(), 20)
-    durable_host.engine.drain()
+    durable_host.drain()
     Gate.dbos.set()
     row = await durable_host.phase(run_id, "ready")
     assert (row.owner, row.deaths, DONE) == (None, 0, [])

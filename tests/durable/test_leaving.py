@@ -9,34 +9,53 @@ import pytest
 import structlog
 
 from postern import Context, Retry, anonymous, workflow
+from postern.journal.durable_runs import begin_wait
 from tests.durable.host import TAKE_OVER, Host
 from tests.journal.operations import execute
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 
-async def test_runs_that_wait_are_let_go_when_the_server_begins_to_stop(durable_host: Host):
-    @workflow(access=anonymous(), durable=True)
-    async def nap(ctx: Context) -> str:
-        await ctx.sleep(30)
-        return "slept"
+@workflow(access=anonymous(), durable=True)
+async def nap(ctx: Context) -> str:
+    await ctx.sleep(3600)
+    return "slept"
 
+
+async def test_runs_that_wait_are_let_go_when_the_server_begins_to_stop(durable_host: Host):
     durable_host.serve(nap)
     run_id = await durable_host.accept(nap)
     await durable_host.phase(run_id, "waiting")
-    durable_host.engine.drain()
+    durable_host.drain()
+    await is_let_go(durable_host, run_id)
 
-    async def is_free() -> bool:
-        return (await durable_host.durable(run_id)).owner is None
 
-    await durable_host.until(is_free)
-    row = await durable_host.durable(run_id)
-    assert (row.phase, row.reason, row.deaths) == ("waiting", "sleeping", 0)
+async def test_a_run_that_begins_to_wait_while_the_server_begins_to_stop_is_let_go(
+    durable_host: Host, monkeypatch: pytest.MonkeyPatch
+):
+    """The journal says that it waits before its own process knows."""
+    write = durable_host.waits._write
 
-    async def is_idle() -> bool:
-        return durable_host.engine.idle
+    async def stops_meanwhile(operation: Any) -> Any:
+        written = await write(operation)
+        if operation.func is begin_wait:
+            durable_host.drain()
+        return written
 
-    await durable_host.until(is_idle)
+    monkeypatch.setattr(durable_host.waits, "_write", stops_meanwhile)
+    durable_host.serve(nap)
+    await is_let_go(durable_host, await durable_host.accept(nap))
+
+
+async def is_let_go(host: Host, run_id: str) -> None:
+    """The run waits in the database only."""
+
+    async def is_free() -> Any:
+        row = await host.durable(run_id)
+        return row if (row.phase, row.owner, host.engine.idle) == ("waiting", None, True) else None
+
+    row = await host.until(is_free)
+    assert (row.reason, row.deaths) == ("sleeping", 0)
 
 
 async def test_a_step_under_way_may_end_and_the_next_one_is_anothers(durable_host: Host):
@@ -55,7 +74,7 @@ async def test_a_step_under_way_may_end_and_the_next_one_is_anothers(durable_hos
     durable_host.serve(two)
     run_id = await durable_host.accept(two)
     await began.wait()
-    durable_host.engine.drain()
+    durable_host.drain()
     assert not durable_host.engine.idle
     may_end.set()
     row = await durable_host.phase(run_id, "ready")

@@ -25,7 +25,8 @@ from postern.journal.durable_ends import (
     requested,
     resume,
 )
-from postern.journal.durable_runs import Hold, claim, record_outcome
+from postern.journal.durable_outcomes import record_outcome
+from postern.journal.durable_runs import Hold, claim
 from postern.journal.durable_tables import approvals, durable_runs
 from postern.journal.reading.durable import ended_of
 from postern.journal.reading.queries import find_run, request_cancel

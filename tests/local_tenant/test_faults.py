@@ -70,14 +70,14 @@ async def test_the_vault_throttles_and_the_client_tries_again(tenant: LocalTenan
 async def test_the_vault_can_be_out(tenant: LocalTenant) -> None:
     """It says so by 503, or says nothing at all; afterwards it is as before."""
     tenant.put_secret("books", "value")
-    async with vault(tenant, seconds=0.3) as client:
+    async with vault(tenant) as client, vault(tenant, seconds=0.3) as impatient:
         tenant.faults.vault.fail(503)
         with pytest.raises(HttpResponseError) as caught:
             await client.get_secret("books")
         assert caught.value.status_code == 503
         tenant.faults.vault.hang()
         with pytest.raises(ServiceResponseError):
-            await client.get_secret("books")
+            await impatient.get_secret("books")
         tenant.faults.vault.restore()
         assert (await client.get_secret("books")).value == "value"
 

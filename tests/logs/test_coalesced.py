@@ -1,6 +1,9 @@
 """Many events of a kind are one line now and one line later, and none is lost from the count."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import pytest
@@ -48,3 +51,25 @@ async def test_the_others_are_written_in_the_end_when_no_further_event_comes():
     assert logger.lines[-1][1]["n"] == 4
     gone.write()
     assert len(logger.lines) <= 5
+
+
+def test_of_two_threads_at_the_same_time_one_writes_and_both_are_counted():
+    """As the exporters of telemetry do: each has a thread, and the collector rejects what all of them send."""
+    both = Barrier(2)
+
+    class Now(float):
+        def __ge__(self, other: float) -> bool:
+            """Wait for the other thread between the look at the time and what follows from it."""
+            with suppress(BrokenBarrierError):
+                both.wait(0.1)
+            return float(self) >= other
+
+    now, logger = [Now(0.0)], Logger()
+    gone = Coalesced("gone", seconds=10, clock=lambda: now[0])
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(2):
+            threads.submit(gone.add, logger.info)
+    assert logger.lines == [("gone", {"times": 1})]
+    now[0] = Now(20.0)
+    gone.add(logger.info)
+    assert logger.lines[1:] == [("gone", {"times": 2})]

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jwt
@@ -22,8 +23,18 @@ pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 Headers = list[tuple[bytes, bytes]]
 OTHER = "99999999-9999-9999-9999-999999999999"
-FOREIGN_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-CURVE_KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+@cache
+def foreign_key() -> rsa.RSAPrivateKey:
+    """A key that is not the tenant's."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+@cache
+def curve_key() -> ec.EllipticCurvePrivateKey:
+    """One of another kind."""
+    return ec.generate_private_key(ec.SECP256R1())
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ class Forge:
     @property
     def public_jwk(self) -> dict[str, Any]:
         """A foreign public key as JWK, for tokens that contain their own."""
-        return dict(jwt.algorithms.RSAAlgorithm.to_jwk(FOREIGN_KEY.public_key(), as_dict=True))
+        return dict(jwt.algorithms.RSAAlgorithm.to_jwk(foreign_key().public_key(), as_dict=True))
 
 
 def bearer(token: str | bytes) -> Headers:
@@ -144,10 +155,10 @@ MATRIX: list[tuple[str, str, Callable[[Forge], Headers]]] = [
     ("HS256 with the public key as secret",               "200 401 401 401 401 401 401 401", lambda f: f.headed(f.public_pem, alg="HS256")),
     ("RS384 by the right key",                            "200 401 401 401 401 401 401 401", lambda f: f.headed(alg="RS384")),
     ("PS256 by the right key",                            "200 401 401 401 401 401 401 401", lambda f: f.headed(alg="PS256")),
-    ("ES256 by another key",                              "200 401 401 401 401 401 401 401", lambda f: f.headed(CURVE_KEY, alg="ES256")),
-    ("another key under the right kid",                   "200 401 401 401 401 401 401 401", lambda f: f.headed(FOREIGN_KEY)),
-    ("another key in the token          (jwk)",           "200 401 401 401 401 401 401 401", lambda f: f.headed(FOREIGN_KEY, jwk=f.public_jwk)),
-    ("another key that the token points to (jku)",        "200 401 401 401 401 401 401 401", lambda f: f.headed(FOREIGN_KEY, jku="http://127.0.0.1:9/keys")),
+    ("ES256 by another key",                              "200 401 401 401 401 401 401 401", lambda f: f.headed(curve_key(), alg="ES256")),
+    ("another key under the right kid",                   "200 401 401 401 401 401 401 401", lambda f: f.headed(foreign_key())),
+    ("another key in the token          (jwk)",           "200 401 401 401 401 401 401 401", lambda f: f.headed(foreign_key(), jwk=f.public_jwk)),
+    ("another key that the token points to (jku)",        "200 401 401 401 401 401 401 401", lambda f: f.headed(foreign_key(), jku="http://127.0.0.1:9/keys")),
     ("an unknown kid",                                    "200 401 401 401 401 401 401 401", lambda f: f.headed(kid="unknown")),
     ("no kid",                                            "200 401 401 401 401 401 401 401", lambda f: f.headed(kid=None)),
     ("a kid that is a number",                            "200 401 401 401 401 401 401 401", lambda f: f.headed(kid=1)),

@@ -23,6 +23,15 @@ WORKFLOWS = """
 import asyncio, time
 from typing import Any
 from postern import Context, anonymous, tenant_users, workflow
+from tests import garbage
+
+@workflow(access=anonymous(), stateless=True)
+async def collector_rests(ctx: Context) -> None:
+    garbage.rest()
+
+@workflow(access=anonymous(), stateless=True)
+async def garbage_left(ctx: Context) -> Any:
+    return garbage.left()
 
 @workflow(access=tenant_users())
 async def hello_member(ctx: Context) -> str:

@@ -3,9 +3,9 @@
 import asyncio
 import socket
 from asyncio import sslproto
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -71,35 +71,21 @@ async def silent(running: Running, *requests: bytes) -> socket.socket:
 
 
 async def take(client: socket.socket, most: int = 1024 * 1024) -> int:
-    """How many bytes came."""
+    """Read once. Returns how many bytes came."""
     async with asyncio.timeout(20):
         data = await asyncio.get_running_loop().sock_recv(client, most)
     assert data, "the connection was closed"
     return len(data)
 
 
-@asynccontextmanager
-async def reading(client: socket.socket) -> AsyncIterator[list[int]]:
-    """A client that takes a little again and again, whatever else there is to do. Gives how many bytes came each
-    time."""
-    taken: list[int] = []
-
-    async def reads() -> None:
-        while True:
-            taken.append(await take(client, 65536))
-            await asyncio.sleep(0.002)
-
-    task = asyncio.create_task(reads())
-    try:
-        yield taken
-    finally:
-        assert task.cancel(), task
-        await asyncio.wait([task])
-
-
 def begun(running: Running) -> int:
     assert isinstance(running.app, Large)
     return running.app.begun
+
+
+def waits(connection: Any) -> bool:
+    """Whether bytes are left that the socket did not take."""
+    return bool(connection.transport.get_write_buffer_size())
 
 
 def unwritten(running: Running) -> int:
@@ -122,33 +108,47 @@ async def test_a_client_that_reads_nothing_is_cut_off_after_its_time(path, more)
             client.close()
 
 
-@dataclass
 class ByHand:
-    """A loop whose time is moved by hand."""
+    """A loop whose time and timers are moved by hand: a busy machine does not change how much a client takes in a
+    second."""
 
-    loop: asyncio.AbstractEventLoop
-    now: float = 0.0
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._timers: list[tuple[float, Callable[[], object]]] = []
 
     def time(self) -> float:
         return self.now
 
-    def call_later(self, *arguments: Any, **more: Any) -> asyncio.TimerHandle:
-        return self.loop.call_later(*arguments, **more)
+    def call_later(self, seconds: float, callback: Callable[..., object], *arguments: Any, context: object) -> None:
+        self._timers.append((self.now + seconds, partial(callback, *arguments)))
+
+    def passes(self, seconds: float) -> None:
+        """Let time pass, and call what is due."""
+        self.now += seconds
+        due = [timer for timer in self._timers if timer[0] <= self.now]
+        self._timers = [timer for timer in self._timers if timer not in due]
+        for _, callback in due:
+            callback()
 
 
-async def test_a_client_that_reads_slowly_keeps_its_connection(monkeypatch):
-    """Although the time for the whole response is many times the time without progress. Time passes with what the
-    client takes: on a busy machine it may take nothing for a while."""
-    loop: Any = ByHand(asyncio.get_running_loop())
-    watch = Outgoing.watch
+@pytest.fixture
+def by_hand(monkeypatch) -> ByHand:
+    """The time of connections whose clients do not read."""
+    loop = ByHand()
+    watch: Any = Outgoing.watch
     monkeypatch.setattr(Outgoing, "watch", lambda watcher, sender, _: watch(watcher, sender, loop))
+    return loop
+
+
+async def test_a_client_that_reads_slowly_keeps_its_connection(by_hand):
+    """Although the time for the whole response is many times the time without progress."""
     async with serving(Impatient, app=Large()) as running:
         client = await silent(running, GET % b"w")
         got = 0
-        while loop.now < 4 * Impatient.write_seconds:
+        while by_hand.now < 4 * Impatient.write_seconds:
             got += await take(client, 65536)
-            loop.now += 0.01
-            await asyncio.sleep(0.01)
+            by_hand.passes(outgoing.LOOK_SECONDS)
+            await asyncio.sleep(0)
         assert running.state.connections
         while got < SIZE:
             got += await take(client)
@@ -232,19 +232,23 @@ async def test_a_stop_waits_for_unread_responses_as_long_as_for_idle_connections
         client.close()
 
 
-async def test_all_unread_bytes_are_bounded_and_a_client_that_reads_is_spared(monkeypatch):
-    """Although all are within their own time. A look that comes before a busy machine let the client take anything
-    since the last one would close it, so looks are a second apart."""
+async def test_all_unread_bytes_are_bounded_and_a_client_that_reads_is_spared(by_hand, monkeypatch):
+    """Although all are within their own time."""
     monkeypatch.setattr(outgoing, "MOST_BYTES", 2 * SIZE)
-    monkeypatch.setattr(outgoing, "LOOK_SECONDS", 1.0)
+    in_time = 2 * SIZE * outgoing.LOOK_SECONDS / GuardedProtocol.write_seconds
     async with serving(app=Large()) as running:
         client = await silent(running, GET % b"w%d" % (2 * SIZE))
-        async with reading(client) as taken:
-            clients = [await silent(running, GET % b"w") for _ in range(8)]
-            await eventually(lambda: begun(running) == 9 and unwritten(running) <= 2 * SIZE)
-            assert len(running.state.connections) < 9
-            before = sum(taken)
-            await eventually(lambda: sum(taken) > before + HIGH_WATER)
+        clients = [await silent(running, GET % b"w") for _ in range(8)]
+        await eventually(lambda: begun(running) == 9 and all(map(waits, running.state.connections)))
+        assert unwritten(running) > 2 * SIZE
+        for _ in range(4):
+            got = 0
+            while got < 2 * in_time:
+                got += await take(client)
+            by_hand.passes(outgoing.LOOK_SECONDS)
+        await eventually(lambda: len(running.state.connections) < 9)
+        assert unwritten(running) <= 2 * SIZE
+        assert client.getsockname() in [each.client for each in running.state.connections]  # type: ignore[union-attr]
         for each in (client, *clients):
             each.close()
 

@@ -31,7 +31,7 @@ def run_tests(folder: Path, *options: str) -> Outcome:
     """Run pytest in this folder."""
     report = folder / "report.xml"
     command = [sys.executable, "-m", "pytest", "-q", f"--junit-xml={report}", *options]
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
     assert report.exists(), done.stdout + done.stderr
     tests: dict[str, str] = {}
     for case in ET.parse(report).iter("testcase"):

@@ -27,9 +27,10 @@ async def while_connected(page: Page, request: Request) -> Answer:
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
         return answering.result() if answering.done() else problem_reply(problem("journal-unavailable"), "")
     finally:
-        for task in (answering, leaving):
-            if task is not None:
-                task.cancel()
+        answering.cancel()
+        if leaving is not None:
+            leaving.cancel()
+        del answering  # what it raises has this frame: they would keep each other
 
 
 async def _answer(page: Page, request: Request) -> Answer:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from prometheus_client.metrics_core import Metric
 
-from postern.api.metric_families import Collect, Families
+from postern.api.metric_families import Families
+from postern.api.metrics import Collect
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,7 @@ async def until_gone(
     finally:
         task.cancel()
         leaving.cancel()
+        del task  # what it raises has this frame: they would keep each other
 
 
 async def _departure(receive: Receive) -> None:

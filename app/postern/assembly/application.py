@@ -33,7 +33,6 @@ from postern.assembly.senders import SendersPart, senders_part
 from postern.assembly.signed_urls import MakeSecret, SignedUrlsPart, signed_urls_part
 from postern.assembly.takeovers import beat_every
 from postern.assembly.telemetry import telemetry_part
-from postern.gateway.state import GatewayStates
 from postern.logs import configure_logs, divide_streams, log_format
 from postern.runs.breakpoints import refuse_breakpoints
 from postern.settings import Settings, load_settings
@@ -49,6 +48,7 @@ from postern.triggers.reach import check_reach
 
 if TYPE_CHECKING:
     from postern.assembly.gateways import GatewaysPart
+    from postern.gateway.state import GatewayStates
 
 
 def create_app(

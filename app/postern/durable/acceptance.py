@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from pydantic_core import to_json
 from sqlalchemy import Connection
 
 from postern.access import Caller, StartedBy
@@ -199,4 +198,4 @@ def accepted_outcome(run_id: str, *, preferred: bool) -> Outcome:
         (b"retry-after", RETRY_AFTER),
         *(((b"preference-applied", b"respond-async"),) if preferred else ()),
     )
-    return Outcome(State.WAITING, 202, to_json({"id": run_id, "state": State.WAITING.value}), headers)
+    return Outcome(State.WAITING, 202, b'{"id":"%b","state":"Waiting"}' % run_id.encode(), headers)

@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from postern.durable.across_loops import Loop, across, new_event_loop
 from postern.durable.checkpoints import Changed, Checkpoints, Execute, Later, Left, Lost
-from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_url
+from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_file, checkpoints_url
 from postern.durable.dbos_log import route
 from postern.durable.late_checkpoints import Opening
 from postern.durable.text_serializer import TextSerializer, forbid_pickles
@@ -43,6 +43,8 @@ POLL_SECONDS = 1.0
 """Between two looks of DBOS for runs that go on."""
 THREADS = 16
 """Of DBOS's own calls of its database."""
+THREADS_ON_SQLITE = 4
+"""One of them writes at a time, and more cost processor time only."""
 AT_ONCE = 16
 """Runs that are handed to DBOS at the same time."""
 OPEN_SECONDS = 6.0
@@ -57,6 +59,11 @@ LISTEN_SECONDS = 0.25
 _ACTIVE = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
 
 log = structlog.get_logger("postern.durable")
+
+
+def threads(url: str) -> int:
+    """How many threads call the database of checkpoints at a time."""
+    return THREADS if checkpoints_file(url) is None else THREADS_ON_SQLITE
 
 
 class DbosCheckpoints:
@@ -299,7 +306,7 @@ class DbosEngine:
             "executor_id": self._node,
             "application_version": VERSION,
             "serializer": TextSerializer(),
-            "max_executor_threads": THREADS,
+            "max_executor_threads": threads(self._url),
             "use_listen_notify": False,
             "notification_listener_polling_interval_sec": LISTEN_SECONDS,
             "enable_otlp": False,

@@ -26,7 +26,8 @@ from postern.durable.turns import Turns
 from postern.durable.works import Works, digest_of
 from postern.errors import Problem
 from postern.journal.durable_ends import repeated
-from postern.journal.durable_runs import Claimed, Hold, Reason, park, record_outcome
+from postern.journal.durable_outcomes import record_outcome
+from postern.journal.durable_runs import Claimed, Hold, Reason, park
 from postern.journal.durable_upkeep import FRESH, has_ended, owned, put_back
 from postern.journal.run import Outcome, Run
 from postern.journal.writing.rows import facts

@@ -9,6 +9,8 @@ from operator import attrgetter
 from secrets import token_hex
 from typing import Any
 
+from pydantic_core import to_json
+
 from postern.access import Caller, StartedBy
 from postern.authoring.request import Request
 from postern.call_chain import Chain
@@ -17,7 +19,12 @@ from postern.journal.run import Run
 from postern.journal.writing.request_headers import is_credential
 from postern.trace import Trace
 
-_is_credential = lru_cache(maxsize=256)(is_credential)
+
+@lru_cache(maxsize=256)
+def _is_credential(name: bytes) -> bool:
+    return is_credential(name.decode("latin-1"))
+
+
 _FIELDS = tuple(each.name for each in fields(Caller))
 _values = attrgetter(*_FIELDS)
 _SETS = frozenset({"scopes", "roles", "auth_contexts", "capabilities"})
@@ -59,9 +66,12 @@ def packed(run: Run, started_by: StartedBy, timeout: float) -> str:
     see, and none with credentials, as a record has none: on an anonymous trigger the workflow of an inline run may see
     them."""
     request = run.request
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
-    headers = [field for field in headers if not _is_credential(field[0])]
-    line = json.dumps(
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in request._raw_headers
+        if name not in request._withheld and not _is_credential(name)
+    ]
+    line = to_json(
         {
             "request": {
                 "method": request.method,
@@ -74,7 +84,7 @@ def packed(run: Run, started_by: StartedBy, timeout: float) -> str:
                 "trace": request.trace,
                 "chain": request.chain,
             },
-            "caller": _caller(run.caller),
+            "caller": dict(zip(_FIELDS, _values(run.caller), strict=True)),
             "started_by": started_by.value,
             "started_at": run.started_at,
             "timeout": timeout,
@@ -82,7 +92,8 @@ def packed(run: Run, started_by: StartedBy, timeout: float) -> str:
             "of_run": [run.parent_run_id, run.resubmitted_from, run.resubmitted_by, run.trace_id, run.workflow.name],
         }
     )
-    return f"{line}\n{b64encode(request.body).decode()}"  # beside it, because JSON looks at each letter of a large body
+    # The body is beside the line, because JSON looks at each letter of a large one.
+    return f"{line.decode()}\n{b64encode(request.body).decode()}"
 
 
 def unpacked(text: str) -> Payload:
@@ -105,9 +116,3 @@ def unpacked(text: str) -> Payload:
     values: dict[str, Any] = {name: frozenset(value) if name in _SETS else value for name, value in caller.items()}
     known = (found["started_at"], found["timeout"], *found["of_run"], found["secret_of_calls"])
     return Payload(request, Caller(**values), StartedBy(found["started_by"]), *known)
-
-
-def _caller(caller: Caller) -> dict[str, Any]:
-    return {
-        name: sorted(value) if name in _SETS else value for name, value in zip(_FIELDS, _values(caller), strict=True)
-    }

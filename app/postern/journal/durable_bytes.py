@@ -11,12 +11,15 @@ from postern.journal.writing.rows import COLUMNS
 PLACE = COLUMNS.index("kept_bytes")
 
 
-def with_bytes(connection: Connection, row: Sequence[Any]) -> Sequence[Any]:
-    """A row of `runs` that counts what its row of `durable_runs` has: the request, and the whole reply. Runs of callers
-    with a token are not counted."""
-    if row[PLACE] is None:
-        return row
+def with_bytes(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+    """Rows of `runs` that count what their rows of `durable_runs` have: the request, and the whole reply. Runs of
+    callers with a token are not counted."""
+    counted = [row[0] for row in rows if row[PLACE] is not None]
+    if not counted:
+        return list(rows)
     its, size = durable_runs.c, func.length
     beside = func.coalesce(size(its.request), 0) + func.coalesce(size(its.reply), 0)
-    more = connection.execute(select(beside).where(its.run_id == row[0])).scalar() or 0
-    return [*row[:PLACE], row[PLACE] + more, *row[PLACE + 1 :]]
+    more: dict[str, int] = dict(
+        map(tuple, connection.execute(select(its.run_id, beside).where(its.run_id.in_(counted))))
+    )
+    return [[*row[:PLACE], row[PLACE] + more[row[0]], *row[PLACE + 1 :]] if row[0] in more else row for row in rows]

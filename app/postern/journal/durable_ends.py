@@ -2,7 +2,7 @@
 writer, each one transaction.
 
 Who resumes a run needs its request and its checkpoints. So both are kept with the record of a run that did not succeed
-(`durable_runs.record_outcome`).
+(`durable_outcomes.record_outcome`).
 """
 
 import json
@@ -16,7 +16,8 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, upd
 from postern.errors import Problem, problem
 from postern.journal.approvals import set_aside_from
 from postern.journal.body_form import Form
-from postern.journal.durable_runs import NODE, Hold, Phase, Reason, end_approvals
+from postern.journal.durable_outcomes import end_approvals
+from postern.journal.durable_runs import NODE, Hold, Phase, Reason
 from postern.journal.durable_tables import approvals, durable_runs, signals
 from postern.journal.reading.queries import request_cancel
 from postern.journal.resumable import NotResumed, why_not_resumed
@@ -65,7 +66,7 @@ def cancel(connection: Connection, run_id: str, now: float, by: str) -> Cancelle
 
 def write_problem(connection: Connection, run_id: str, state: State, shown: Problem, now: float) -> None:
     """Write the outcome of a run whose reply is this problem, without its owner."""
-    end_approvals(connection, run_id)
+    end_approvals(connection, [run_id])
     reply = to_json(shown.document(run_id, run_id)).decode()
     found = connection.execute(select(runs.c.caller_name, runs.c.inputs).where(runs.c.id == run_id)).one_or_none()
     values: dict[str, Any] = {

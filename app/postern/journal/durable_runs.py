@@ -11,13 +11,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, select, text, update
 
-from postern.journal.durable_bytes import with_bytes
 from postern.journal.durable_limits import UNENDED, begun, claimable, may_count
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State, before
-from postern.journal.schema import approvals, runs, signals
-from postern.journal.writing.rows import run_row
-from postern.journal.writing.statements import write_runs
+from postern.journal.schema import runs
 
 NODE = "durable"
 """The row of `nodes` that all durable runs have in `runs.node`. Every server process of this release keeps its beat, so
@@ -191,7 +188,7 @@ def begin_wait(
 
 def end_wait(connection: Connection, hold: Hold) -> bool:
     """The run goes on in its owner. False if it is not its owner's any more."""
-    return _move(connection, _mine(hold), State.RUNNING, {"phase": Phase.RUNNING.value, **_NO_WAIT})
+    return _move(connection, _mine(hold), State.RUNNING, {"phase": Phase.RUNNING.value, **NO_WAIT})
 
 
 def let_go(connection: Connection, hold: Hold) -> bool:
@@ -203,7 +200,7 @@ def let_go(connection: Connection, hold: Hold) -> bool:
 def park(connection: Connection, hold: Hold, reason: Reason, digest: str) -> bool:
     """The run cannot go on now, for a reason that is not its own. It never fails by that. `digest` is of the code that
     it does not fit, "" if there is none."""
-    how = {"phase": Phase.PARKED.value, "owner": None, **_NO_WAIT, "reason": reason.value, "digest": digest}
+    how = {"phase": Phase.PARKED.value, "owner": None, **NO_WAIT, "reason": reason.value, "digest": digest}
     return _move(connection, _mine(hold), State.WAITING, how)
 
 
@@ -231,41 +228,6 @@ def wake(connection: Connection, now: float, most: int = 1000) -> int:
 # Ends
 
 
-def record_outcome(
-    connection: Connection,
-    facts: tuple[Any, ...],
-    hold: Hold,
-    failed_step: int | None = None,
-    reply: tuple[str, str | None] | None = None,
-) -> bool:
-    """Record the end of a run, for its owner in this attempt only. `reply` is the whole reply as it is kept, and the
-    version of its key. If it has succeeded, what is needed to run it is gone; otherwise that is kept with the record,
-    to resume it. False, and nothing is recorded, if another process runs it, or it has ended."""
-    row = run_row(facts, NODE)
-    whole, reply_key_version = reply or (None, None)
-    values = {"phase": Phase.ENDED.value, "owner": None, **_NO_WAIT, "failed_step": failed_step}
-    values |= {"reply": whole, "reply_key_version": reply_key_version}
-    succeeded = row[STATE_PLACE] == State.SUCCEEDED.value
-    if succeeded:
-        values |= {"request": None, "key_version": None, "concurrency_key": None, "discard": 1}
-    # First of all: who sends signals, decides or cancels locks this row first too. The condition is compared under the
-    # lock: a process that stood still here may have lost the run meanwhile.
-    if connection.execute(update(durable_runs).where(*_mine(hold)).values(values)).rowcount != 1:
-        return False
-    if succeeded:
-        connection.execute(update(signals).where(signals.c.run_id == hold.run_id).values(body=None))
-        connection.execute(update(approvals).where(approvals.c.run_id == hold.run_id).values(data=None))
-    end_approvals(connection, hold.run_id)
-    write_runs(connection, [with_bytes(connection, row)])
-    return True
-
-
-def end_approvals(connection: Connection, run_id: str) -> None:
-    """The run has ended: nobody decides any more."""
-    waits = (approvals.c.run_id == run_id, approvals.c.state == "waiting")
-    connection.execute(update(approvals).where(*waits).values(state="ended"))
-
-
 def release(connection: Connection, node: str) -> int:
     """This process ends: its runs are ready for others, and those that wait are in nobody's memory. Returns how many
     were running."""
@@ -274,8 +236,8 @@ def release(connection: Connection, node: str) -> int:
     return len(_moved(connection, (mine, _is(Phase.RUNNING)), State.WAITING, _READY))
 
 
-_NO_WAIT: Mapping[str, Any] = {"reason": None, "waits_for": None, "wakes_at": None}
-_READY: Mapping[str, Any] = {"phase": Phase.READY.value, "owner": None, **_NO_WAIT}
+NO_WAIT: Mapping[str, Any] = {"reason": None, "waits_for": None, "wakes_at": None}
+_READY: Mapping[str, Any] = {"phase": Phase.READY.value, "owner": None, **NO_WAIT}
 
 
 def _is(phase: Phase) -> ColumnElement[bool]:

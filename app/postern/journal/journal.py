@@ -134,15 +134,15 @@ class Journal:
 
     def begin(self, run: Run) -> None:
         """Register a run that starts. Raises Problem `journal-unavailable` if it cannot be recorded."""
-        queue = self.queue
-        if not self.available or len(queue.ended) > CROWDED or queue.bytes > CROWDED_BYTES:
-            self.admit(run)
-        queue.begun[run.id] = run
+        self.admit(run)
+        self.queue.begun[run.id] = run
 
     def admit(self, run: Run) -> None:
         """Raise Problem `journal-unavailable` if this run cannot be recorded now, or if its caller has a full share of
         the queue."""
-        if not self.available or not self.queue.has_room(run):
+        queue = self.queue
+        crowded = len(queue.ended) > CROWDED or queue.bytes > CROWDED_BYTES
+        if not self.available or (crowded and not queue.has_room(run)):
             raise unavailable()
 
     def end(self, run: Run, along: Callable[[Connection], object] | None = None) -> "asyncio.Future[Any]":

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
+from threading import Lock
 from time import monotonic
 from typing import Any
 
@@ -13,7 +14,7 @@ SECONDS = 10.0
 
 class Coalesced:
     """Writes the first event at once. The others of the next SECONDS share one line, with their number in `times` and
-    the fields of the last. Call it in the thread of one event loop, or where no loop runs."""
+    the fields of the last. Call it in the thread of one event loop, or in any threads where no loop runs."""
 
     def __init__(self, event: str, *, seconds: float = SECONDS, clock: Callable[[], float] = monotonic) -> None:
         self._event = event
@@ -21,19 +22,23 @@ class Coalesced:
         self._clock = clock
         self._quiet_until = float("-inf")
         self._held = 0
+        self._lock = Lock()
         self._write_last: Callable[[], object] = lambda: None
 
     def add(self, write: Callable[..., object], **fields: Any) -> None:
         """Add an event; `write` is the method of a logger."""
         now = self._clock()
-        if now >= self._quiet_until:
-            self._quiet_until = now + self._seconds
-            held, self._held = self._held, 0
-            write(self._event, **fields, times=held + 1)
-            return
-        self._held += 1
-        self._write_last = lambda: write(self._event, **fields, times=self._held)
-        if self._held == 1:
+        with self._lock:
+            due = now >= self._quiet_until
+            held = self._held + 1
+            if due:
+                self._quiet_until, self._held = now + self._seconds, 0
+            else:
+                self._held = held
+                self._write_last = lambda: write(self._event, **fields, times=self._held)
+        if due:
+            write(self._event, **fields, times=held)
+        elif held == 1:
             with suppress(RuntimeError):  # no loop runs: the next event has the number
                 loop = asyncio.get_running_loop()
                 loop.call_later(self._quiet_until - now, self.write, context=Context())

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from structlog.typing import FilteringBoundLogger
-from tenacity import AsyncRetrying, RetryCallState
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from postern.authoring.context import Context
 from postern.authoring.plain import type_name
@@ -87,19 +87,10 @@ class Steps:
         )
         if again is not None:
             call = partial(_after, again, call, step.attempts)
-        retrying = AsyncRetrying(
-            stop=partial(self._enough, ctx.run_id, retry),
-            retry=_retry_decision(),
-            wait=partial(self._wait, retry),
-            sleep=self._sleep,
-            before_sleep=partial(self._log_retry, ctx, step.name),
-            reraise=True,
-        )
+        attempt = partial(self._attempt, call, step.attempts, partial(Part, ctx.run_id, number, path), ctx.secured)
         try:
             with span(f"step {step.name}", hides_errors=ctx.secured) as going:
-                value: Any = await retrying(
-                    self._attempt, call, step.attempts, partial(Part, ctx.run_id, number, path), ctx.secured
-                )
+                value: Any = await self._insist(ctx, step.name, retry, attempt)
                 going.set("postern.attempts", len(step.attempts))
             step.succeeded = True
         finally:
@@ -108,6 +99,30 @@ class Steps:
             elif ctx.recorded:
                 self._home.soon(partial(self._note, ctx.run_id, step))
         return value
+
+    async def _insist(self, ctx: Context, name: str, retry: Retry, attempt: Callable[[], Awaitable[Any]]) -> Any:
+        """The result of the first attempt that succeeds. Nearly all need one, so what retries is made after that."""
+        worthwhile, first = _retry_decision(), list[BaseException]()
+        try:
+            return await attempt()
+        except BaseException as error:
+            if not worthwhile(error):
+                raise
+            first.append(error)
+
+        async def another() -> Any:
+            if first:
+                raise first.pop()
+            return await attempt()
+
+        return await AsyncRetrying(
+            stop=partial(self._enough, ctx.run_id, retry),
+            retry=retry_if_exception(worthwhile),
+            wait=partial(self._wait, retry),
+            sleep=self._sleep,
+            before_sleep=partial(self._log_retry, ctx, name),
+            reraise=True,
+        )(another)
 
     async def _attempt(
         self, call: Callable[[], Awaitable[Any]], attempts: list[Attempt], part: Callable[[], Part], secured: bool
@@ -164,16 +179,14 @@ class Steps:
         )
 
 
-def _retry_decision() -> Callable[[RetryCallState], bool]:
-    """The function that decides whether to retry. It does not retry if the task was cancelled meanwhile, even if the
-    step's function raised another error then."""
+def _retry_decision() -> Callable[[BaseException], bool]:
+    """The function that decides whether to retry after an error. It does not retry if the task was cancelled meanwhile,
+    even if the step's function raised another error then."""
     task = asyncio.current_task()
     before = task.cancelling() if task is not None else 0
 
-    def decide(state: RetryCallState) -> bool:
-        if state.outcome is None or not state.outcome.failed or (task is not None and task.cancelling() > before):
-            return False
-        return worth_retrying(_error(state))
+    def decide(error: BaseException) -> bool:
+        return not (task is not None and task.cancelling() > before) and worth_retrying(error)
 
     return decide
 

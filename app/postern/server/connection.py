@@ -48,6 +48,8 @@ class ClientConnection(HttpToolsProtocol):
     _idle_since: float | None = None
     _underway: RequestResponseCycle | None = None
     """The request that the application has, if its connection has had several."""
+    _cycle_before: RequestResponseCycle | None = None
+    """The request before the last one of a pipeline."""
     _next_due = False
     """Whether the first request of the pipeline may begin, once the responses before it have been sent."""
 
@@ -75,7 +77,8 @@ class ClientConnection(HttpToolsProtocol):
         self._head_timer = self._later(self.head_seconds, self._head_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Leave no timer behind that would keep the connection's objects alive."""
+        """Leave no timer behind that would keep the connection's objects alive, and no reference to its last request,
+        which has one to the connection: both would wait for the garbage collector."""
         self._stop_head_timer()
         self._stop_body_timer()
         if self._linger_timer is not None:
@@ -87,6 +90,7 @@ class ClientConnection(HttpToolsProtocol):
             self._underway.message_event.set()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+        self.cycle = self.scope = self._underway = self._cycle_before = None  # type: ignore[assignment]
 
     def _later(self, seconds: float, call: Callable[..., object], *arguments: object) -> TimerHandle:
         return self.loop.call_later(seconds, call, *arguments, context=self._clean)

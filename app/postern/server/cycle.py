@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -10,6 +11,7 @@ from uvicorn._types import ASGI3Application, ASGIReceiveEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from postern.logs import Coalesced
+from postern.triggers.exchange import EXCHANGE
 
 if TYPE_CHECKING:
     from postern.server.connection import ClientConnection
@@ -62,6 +64,15 @@ class Cycle(RequestResponseCycle):
         if protocol.expect_100_continue:
             self.waiting_for_100_continue = True
 
+    def begin(self, app: ASGI3Application, context: Context) -> None:
+        """Start the task that responds. It reports itself when it is done: a callback would be one more turn of the
+        event loop. Only while it runs, the scope leads to this object: a circle would wait for the garbage collector,
+        with its connection and body."""
+        self.scope[EXCHANGE] = self  # type: ignore[literal-required]
+        protocol = self.protocol
+        self.task = protocol.loop.create_task(self.run_asgi(app), context=context)
+        protocol.tasks.add(self.task)
+
     async def run_asgi(self, app: ASGI3Application) -> None:
         """Have the application respond. An incomplete response is a server error, unless the client has gone: clients
         can go as often as they like, so that costs one line for many, without a traceback."""
@@ -82,6 +93,7 @@ class Cycle(RequestResponseCycle):
             await self._give_up()
         finally:
             self.on_response = _nothing
+            self.scope.pop(EXCHANGE, None)  # type: ignore[misc]
             if self.task is not None:
                 self.protocol.tasks.discard(self.task)
                 self.task = None

@@ -23,7 +23,6 @@ from postern.server.link_head import PREFIX as LINKS
 from postern.server.link_head import wants_link
 from postern.server.rejection import notice, response_to
 from postern.server.upgrade import body_parser
-from postern.triggers.exchange import EXCHANGE
 
 MAX_CHUNK_OVERHEAD = 16 * 1024
 """Bytes of chunk extensions and trailers that may arrive ahead of the body they belong to."""
@@ -45,7 +44,6 @@ class GuardedProtocol(ClientConnection):
 
     body_seconds = 30.0
 
-    _cycle_before: RequestResponseCycle
     _framing = b""
     _received = 0
     _head_bytes = 0
@@ -156,7 +154,6 @@ class GuardedProtocol(ClientConnection):
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"] = raw_path
         scope["query_string"] = query
-        scope[EXCHANGE] = cycle
         if before is None or (before.response_complete and not self.flow.write_paused):
             self._start_asgi_task(cycle, self.app)
         else:
@@ -184,11 +181,8 @@ class GuardedProtocol(ClientConnection):
             self._start_asgi_task(cycle, app)  # type: ignore[arg-type]
 
     def _start_asgi_task(self, cycle: Cycle, app: ASGI3Application) -> None:  # type: ignore[override]
-        """Start a task that responds, in a context of its own: what a request sets there must not reach the next. The
-        task itself reports when it is done: a callback would be one more turn of the event loop."""
-        task = self.loop.create_task(cycle.run_asgi(app), context=self._clean.copy())
-        self.tasks.add(task)
-        cycle.task = task
+        """Respond in a context of its own: what a request sets there must not reach the next."""
+        cycle.begin(app, self._clean.copy())
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body until it is read."""
@@ -331,7 +325,7 @@ class GuardedProtocol(ClientConnection):
         if self._phase == BODY:
             if self.pipeline and self.pipeline[0][0] is cycle:
                 self.pipeline.popleft()  # the app has not seen it yet
-                self.cycle = self._cycle_before
+                self.cycle = self._cycle_before  # type: ignore[assignment]
             else:
                 cycle.disconnected = True
                 cycle.message_event.set()

@@ -1,14 +1,17 @@
 """Which step the server process ends after, and which steps were done before."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from postern.testing.failing import KitFailure
 
-ENDING = 1.0
-"""Real seconds that the step has at the end of a test."""
+ENDING = 10.0
+"""Real seconds that the step has at the end of a test, while a run is on its way to it."""
+LOOK = 0.02
+"""Real seconds between two looks whether one is."""
 
 
 @dataclass(slots=True)
@@ -27,9 +30,14 @@ class CrashPlan:
         self.step = step
         self.happened.clear()
 
-    def missing(self) -> KitFailure | None:
-        """What is wrong at the end of a test in which the crash did not happen. The step may just be ending."""
-        if self.step is None or self.happened.wait(ENDING):
+    def missing(self, on_its_way: Callable[[], bool]) -> KitFailure | None:
+        """What is wrong at the end of a test in which the crash did not happen. While a run is `on_its_way`, the step
+        may still come: a busy machine begins it late."""
+        until = time.perf_counter() + ENDING
+        while self.step is not None and not self.happened.wait(LOOK):
+            if time.perf_counter() > until or not on_its_way():
+                break
+        if self.step is None or self.happened.is_set():
             return None
         done = ", ".join(dict.fromkeys(self.done.values())) or "none"
         return KitFailure(

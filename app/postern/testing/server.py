@@ -50,6 +50,8 @@ START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
 ACCEPTED = 202
+RESTS = ("waiting", "parked", "ended")
+"""The phases of a durable run that does nothing."""
 
 LOOKING = 1.0
 """Seconds in which runs that the server starts by itself are waited for. Those that sleep take longer."""
@@ -209,6 +211,11 @@ class Server:
         """The runs that have not ended."""
         pages = [self.read(f"/runs?limit=200&state={state}") for state in ("Waiting", "Running")]
         return [run for page in pages if page is not None for run in page.runs]
+
+    def on_its_way(self) -> bool:
+        """Whether a durable run has more to do before it ends or waits for something."""
+        found = [self.read(f"/runs/{run.id}") for run in self.unended()]
+        return any(run is not None and run.durable and run.durable.phase not in RESTS for run in found)
 
     async def send(self, method: str, url: str, address: str, headers: Fields, body: bytes) -> Response:
         """The response to a request of a client at this address."""

@@ -60,10 +60,11 @@ class Session:
         if scene is not None and self._server is not None and not self._server.spent:
             self._server.spent = self._server.goes_on(scene)
             scene.replies.clear()
-        if scene is not None and self._server is not None and (failure := self._server.crashes.missing()):
+        if (server := self._server) is None:
+            return
+        if scene is not None and (failure := server.crashes.missing(server.on_its_way)):
             scene.failures.append(failure)
-        if self._server is not None:
-            self._server.lines.pause()
+        server.lines.pause()
 
     def end(self) -> None:
         """The test has ended."""

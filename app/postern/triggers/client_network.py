@@ -25,7 +25,10 @@ def check_network(trigger: Trigger, scope: Scope) -> None:
     """Raises Refused for a request from outside the networks of the workflow."""
     networks = trigger.workflow.networks
     if networks and (refused := outside(networks, scope)) is not None:
-        raise refused
+        try:
+            raise refused
+        finally:
+            del refused  # it has this frame: they would keep each other
 
 
 def network_check(networks: tuple[str, ...]) -> Callable[[Scope], Refused | None] | None:

@@ -19,6 +19,7 @@ from postern.ids import new_id
 from postern.settings import load_settings
 from postern.transient_errors import retry_after, worth_retrying
 from tests.connections.calling import ENTRA, GUID, TOKEN, Counterpart, calling, problem, serving
+from tests.garbage import garbage
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -383,6 +384,24 @@ async def test_a_postern_whose_workflow_takes_no_key_is_called_without_one(there
         with pytest.raises(CallError):
             await here.ctx.call("postern", idempotency_key="mine")
     assert [received.headers.get("idempotency-key", "")[:4] for received in counterpart.received][1:] == ["", "mine"]
+
+
+async def test_a_call_that_fails_leaves_no_garbage(there: Any, tmp_path: Path):
+    counterpart, url = there
+    counterpart.answers = [problem(401, "unauthenticated")]
+
+    async def failed(here: Any) -> bool:
+        try:
+            await here.ctx.call("flow")
+        except CallError:
+            return True
+        return False
+
+    async with calling(tmp_path, {"flow": {"url": url}}) as here:
+        assert await failed(here)  # what is made once
+        with garbage() as found:
+            assert await failed(here)
+    assert not found
 
 
 async def test_an_address_without_a_listener_is_tried_again_and_reported_by_its_entry(tmp_path: Path):

@@ -98,7 +98,10 @@ class Attempts:
             if response.is_success or (sending.poll and response.has_redirect_location):
                 return response
             wrong = rejected(target, response, sending, self.tenant_id)
-        raise wrong  # outside of the handler: the library's error, with its texts, would become its context
+        try:
+            raise wrong  # outside of the handler: the library's error, with its texts, would become its context
+        finally:
+            del wrong  # it has this frame: they would keep each other
 
 
 def _worth_it(error: BaseException, sending: Sending) -> bool:

@@ -124,7 +124,10 @@ class Calls:
                 note(ctx.run_id, call)
             elif ctx.recorded:
                 self._home.soon(partial(self._note, ctx.run_id, call))
-        raise wrong
+        try:
+            raise wrong
+        finally:
+            del wrong  # it has this frame: they would keep each other
 
     async def _made(self, ctx: "Context", outgoing: Outgoing, call: Call) -> Any:
         target = self._targets.find(outgoing.trigger)
@@ -210,7 +213,10 @@ class Calls:
             return await self._value(target, response, _caller(ctx))
         except Exception as error:
             wrong = foreign(target.entry, error)
-        raise wrong
+        try:
+            raise wrong
+        finally:
+            del wrong  # it has this frame: they would keep each other
 
     async def _value(self, target: Target, response: Response, caller: str) -> Any:
         try:

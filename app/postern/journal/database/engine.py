@@ -27,6 +27,8 @@ IDLE_SECONDS = 3
 """PostgreSQL ends a session of a server that is idle in a transaction for so long: the locks of a machine that stands
 still would otherwise keep others from taking its runs over."""
 MIGRATION_LOCK = 0x706F7374  # any number, the same for all processes that migrate one database
+MAX_PREPARED = 128
+"""Statements that a connection to SQLite keeps prepared."""
 MINIMAL_SQLITE = (3, 38, 0)  # from here it reads JSON by ->>
 
 
@@ -150,7 +152,7 @@ def _sqlite(url: URL, *, writing: bool, make: bool, busy_seconds: float) -> Engi
         timeout=busy_seconds,
         isolation_level=None,
         check_same_thread=False,
-        cached_statements=512,
+        cached_statements=MAX_PREPARED,
     )
     engine = create_engine(url.set(drivername="sqlite+pysqlite", query={}), creator=connect)
 
