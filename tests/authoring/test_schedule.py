@@ -142,6 +142,7 @@ MOMENTS = st.integers(*(int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for ye
 
 @given(FIELDS, ZONES, MOMENTS)
 @example(("30", "2", "*", "*", "*"), MADRID, datetime(2027, 10, 31, 1, 15, tzinfo=UTC).timestamp())
+@example(("0", "*/5", "*", "3,10", "*"), "Australia/Lord_Howe", 1838034000.0)
 def test_due_times_go_forward_and_the_latest_is_the_last_of_them(fields: tuple[str, ...], zone: str, moment: float):
     schedule = made(schedule=" ".join(fields), timezone=zone)
     times = list(islice(schedule.after(moment), 6))
@@ -151,6 +152,14 @@ def test_due_times_go_forward_and_the_latest_is_the_last_of_them(fields: tuple[s
         between = (before + after) / 2
         assert schedule.latest(between) == before
         assert next(schedule.after(between)) == after
+
+
+def test_no_time_is_left_out_where_clocks_change_by_half_an_hour():
+    schedule = made(schedule="0 */5 * * *", timezone="Australia/Lord_Howe")
+    for year, month, day in ((2028, 10, 1), (2028, 4, 2)):
+        start = datetime(year, month, day, tzinfo=ZoneInfo("Australia/Lord_Howe")) - timedelta(seconds=1)
+        hours = [each.hour for each in schedule.next_times(start.timestamp(), 6)]
+        assert hours == [0, 5, 10, 15, 20, 0]
 
 
 @given(st.text(alphabet="0123456789*/-,LW# MONFRIJAN\x00é", max_size=40))

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, takewhile
+from math import inf
 from typing import Literal
 
 from postern.authoring.signature import WorkflowFault
@@ -20,6 +21,7 @@ LONGEST = 200
 """Characters of an expression."""
 NEXT_TIMES = 3
 """Due times that are shown of a schedule."""
+_NOTHING, _HOUR = timedelta(0), timedelta(hours=1)
 OVERLAP = timedelta(hours=27)
 """A clock that is put back shows times again. Whoever looks back starts this much later, so that none is overlooked.
 Samoa and Kwajalein once changed by a whole day."""
@@ -50,23 +52,53 @@ class Schedule:
 
     def after(self, moment: float) -> Iterator[float]:
         """The due times after this one, in Unix seconds, in their order."""
-        from cronsim import CronSim
-
-        for due in CronSim(self.expression, datetime.fromtimestamp(moment, _zone(self.timezone))):
+        zone, latest = _zone(self.timezone), moment
+        start, earlier = datetime.fromtimestamp(moment, zone), datetime.fromtimestamp(moment - 7200, zone)
+        before = earlier if _is_uneven(earlier, start) else start
+        for due in self._times(before):
             if (at := due.timestamp()) > moment:  # a time that the clock shows twice is due at the first
+                if _is_uneven(before, due):
+                    yield from reversed([each for each in self._back(at, latest) if each < at])
                 yield at
+                before, latest = due, at
 
     def latest(self, moment: float) -> float | None:
         """The last due time until this one, in Unix seconds. None if there was none in the last 50 years."""
+        found = next(self._back(moment), None)
+        if found is None:
+            return None
+        earlier, start = datetime.fromtimestamp(found, _zone(self.timezone)), self._start_back(moment)
+        if not _is_uneven(earlier, start):
+            return found
+        later = takewhile(lambda at: at <= moment, (due.timestamp() for due in self._times(earlier)))
+        return max(later, default=found)
+
+    def _back(self, moment: float, until: float = -inf) -> Iterator[float]:
+        """The due times up to this one, the latest first, and after `until`."""
+        times = (due.timestamp() for due in self._times(self._start_back(moment), reverse=True))
+        return takewhile(lambda at: at > until, (at for at in times if at <= moment))
+
+    def _start_back(self, moment: float) -> datetime:
+        return datetime.fromtimestamp(moment, _zone(self.timezone)) + OVERLAP
+
+    def _times(self, start: datetime, *, reverse: bool = False) -> Iterator[datetime]:
         from cronsim import CronSim
 
-        start = datetime.fromtimestamp(moment, _zone(self.timezone)) + OVERLAP
-        times = (due.timestamp() for due in CronSim(self.expression, start, reverse=True))
-        return next((at for at in times if at <= moment), None)
+        return CronSim(self.expression, start, reverse=reverse)
 
     def next_times(self, moment: float, count: int) -> list[datetime]:
         """The next due times, as the clocks of the zone show them."""
         return [datetime.fromtimestamp(at, _zone(self.timezone)) for at in islice(self.after(moment), count)]
+
+
+def _is_uneven(before: datetime, after: datetime) -> bool:
+    """Whether the clocks have changed by a part of an hour between the two, as on Lord Howe Island. CronSim goes on by
+    whole hours there, and may step over a time."""
+    return before.utcoffset() != after.utcoffset() and (_offset(after) - _offset(before)) % _HOUR != _NOTHING
+
+
+def _offset(of: datetime) -> timedelta:
+    return of.utcoffset() or _NOTHING
 
 
 def schedule_of(expression: object, zone: object, missed: object) -> Schedule | None:
