@@ -7,7 +7,6 @@ import logging
 import time
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -524,4 +523,4 @@ async def test_no_public_name_of_a_context_leads_to_the_token(server: AsyncClien
 def test_without_such_a_connection_nothing_looks_at_tokens_again(tmp_path: Path, local_tenant: LocalTenant):
     mine = {"workflows": str(tmp_path), "database_url": f"sqlite:///{tmp_path}/.journal.db"}
     settings = load_settings({}, folder=tmp_path, defaults={**local_defaults(local_tenant), **mine})
-    assert isinstance(create_app(settings).pipeline.start, partial)
+    assert create_app(settings).pipeline.start.__name__ == "of_request"

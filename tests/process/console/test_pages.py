@@ -107,7 +107,7 @@ def paths(installation: Installation) -> list[str]:
         *("/approvals", "/runs/parked", f"/runs/{parked}", f"/runs/{mine}", f"/runs/{failing}"),
         *(f"/runs/{failing}/resume", f"/runs/{delivery}/signal"),
         *(f"/runs/{failed}/resubmit", f"/runs/{failed}/cancel", "/runs/resubmit?state=Failed"),
-        *("/refusals", f"/refusals/{refused}", "/workflows", "/workflows/ask", "/connections", "/secrets"),
+        *("/refusals", f"/refusals/{refused}", "/workflows", "/workflows/ask", "/connections", "/gateways", "/secrets"),
         *("/audit", "/audit?kind=admission&who=ada&since=1h", "/audit?kind=none", "/signed-urls"),
         *("/access", "/access?mark=unused&text=nobody"),
         *("/explain", "/explain?workflow=payslip&person=ada", "/sessions", "/nowhere"),
