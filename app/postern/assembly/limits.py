@@ -3,13 +3,14 @@ some."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NoReturn
 
 from postern.access import Caller
 from postern.catalog import Trigger
 from postern.errors import Problem, problem
 from postern.security.limits.addresses import client_of
-from postern.security.limits.limiter import Limiter, Quota, Taken
+from postern.security.limits.limiter import Header, Limiter, Quota, Taken
 from postern.settings import Settings
 from postern.triggers.gate import ADDED
 from postern.triggers.secure_transport import Scope
@@ -55,7 +56,7 @@ class RequestLimits:
         if taken is None:
             return
         if (quota := taken.exceeded) is None:
-            scope[ADDED] = [*scope[ADDED], *taken.headers] if ADDED in scope else [*taken.headers]
+            scope[ADDED] = _together(scope[ADDED], taken.headers) if ADDED in scope else taken.headers
         elif self._sent_by_own_run(scope):
             scope[UNCOUNTED] = True
         else:
@@ -73,7 +74,7 @@ class RequestLimits:
         if taken is None:
             return
         if (quota := taken.exceeded) is None:
-            scope[ADDED] = [*scope[ADDED], *taken.headers] if ADDED in scope else [*taken.headers]
+            scope[ADDED] = _together(scope[ADDED], taken.headers) if ADDED in scope else taken.headers
         else:
             _refuse(quota, taken, scope, "caller")
 
@@ -97,9 +98,18 @@ def _client(scope: Scope) -> str:
     return client_of(client[0]) if client else ""
 
 
+@lru_cache(maxsize=1024)
+def _together(before: tuple[Header, ...], headers: tuple[Header, Header]) -> tuple[Header, ...]:
+    """The fields of two rates as one list each (RFC 9110, section 5.3), behind other fields."""
+    if not before or before[-1][0] != headers[1][0]:
+        return (*before, *headers)
+    both = zip(before[-2:], headers, strict=True)
+    return (*before[:-2], *((name, first + b", " + second) for (name, first), (_, second) in both))
+
+
 def _refuse(quota: Quota, taken: Taken, scope: Scope, of: str) -> NoReturn:
     """Add the fields of a rate that is used up to the response, and raise Problem 429."""
-    scope[ADDED] = [*scope.get(ADDED, ()), *taken.headers]
+    scope[ADDED] = _together(scope.get(ADDED, ()), taken.headers)
     raise problem(
         "rate-limited",
         detail=f"More requests came from this {of} than this server accepts: {quota.text}.",

@@ -22,6 +22,10 @@ log = structlog.get_logger("postern.http")
 
 _abandoned = Coalesced("request-abandoned")
 
+_LINE_END = b"\r\n"
+_field_line = b": ".join
+"""The line of a header, given its name and value."""
+
 
 class _Rendered:
     """The headers that every response begins with. uvicorn makes a new list when the date changes."""
@@ -131,13 +135,10 @@ class Cycle(RequestResponseCycle):
         if _Rendered.headers is not self.default_headers:
             _Rendered.headers = self.default_headers
             _Rendered.lines = b"".join([b"%b: %b\r\n" % header for header in self.default_headers])
-        parts = [STATUS_LINE[status], _Rendered.lines]
-        for name, value in headers:
-            parts += (name, b": ", value, b"\r\n")
-        parts += (b"\r\n", content)
+        rest = _LINE_END.join((*map(_field_line, headers), _LINE_END))
         self.response_started = self.response_complete = True
         self._came = True
-        protocol.write_soon(b"".join(parts))
+        protocol.write_soon(b"".join((STATUS_LINE[status], _Rendered.lines, rest, content)))
         protocol.on_response_complete()
         return True
 

@@ -1,7 +1,7 @@
 """What a request to a trigger passes beside the access decision. `assembly/` fills it in; each field is None where the
 settings and the workflows ask for nothing of that kind, so that a plain request does no more than look.
 
-A function may put header fields for the response into `scope[ADDED]`, a list of pairs. Refusals get them too.
+A function may put header fields for the response into `scope[ADDED]`, a tuple of pairs. Refusals get them too.
 """
 
 from collections.abc import Awaitable, Callable
@@ -48,7 +48,7 @@ OPEN_GATE = Gate()
 
 def add_header(scope: Scope, name: bytes, value: bytes) -> None:
     """Add a header field to the response of this request, whatever it will be."""
-    scope.setdefault(ADDED, []).append((name, value))
+    scope[ADDED] = (*scope.get(ADDED, ()), (name, value))
 
 
 Given = TypeVarTuple("Given")

@@ -252,7 +252,9 @@ class Pipeline:
 
     def _complete(self, answer: Answer, scope: Scope) -> None:
         """Add the header fields that functions of the gate added, and tell the gate of the answer."""
-        answer.headers += self._answered(scope, answer.status)
+        if (answered := self.gate.answered) is not None:
+            answered(scope, answer.status)
+        answer.headers += scope.get(ADDED, ())
 
     async def _send(self, answer: Answer, scope: Scope, send: Send, exchange: Exchange | None, wait: float) -> None:
         """Send an answer that is delayed, or cannot be sent at once."""
