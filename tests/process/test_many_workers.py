@@ -64,7 +64,7 @@ def test_workers_that_share_a_file_lose_nothing_and_show_no_lock(tmp_path, envir
         calling(count=16) as callers,
         running("serve --workers 3", tmp_path, environ | {"POSTERN_DATABASE_URL": url}) as server,
     ):
-        until(lambda: rows(url, nodes) == 3, PATIENCE)
+        until(lambda: rows(url, nodes) == 3, PATIENCE, lambda: f"{rows(url, nodes)} nodes: {server.output}")
         callers.go_to(server.port)
         callers.wait_for(campaign(400, 20_000), server)
         until(lambda: len({row["node"] for row in records(url)}) == 3, PATIENCE)
