@@ -37,15 +37,16 @@ class ArgumentReader:
         scope: Scope,
         request: Request,
         body: bytes,
+        content_type: bytes | None,
         upload: Upload | None,
         request_id: str,
     ) -> Arguments:
         """The arguments, or a function that returns them, where the author's code takes part in it: it is called in a
         thread. Raises Problem, and Refused if the caller's access has ended meanwhile."""
-        workflow, kind = trigger.workflow, dict(scope["headers"]).get(b"content-type")
-        read = partial(arguments, workflow, body, kind, request.path_parameters)
+        workflow = trigger.workflow
+        read = partial(arguments, workflow, body, content_type, request.path_parameters)
         if workflow.parameters or workflow.form is not None:
-            sent = request._form = upload.form_in(workflow, kind) if upload is not None else None
+            sent = request._form = upload.form_in(workflow, content_type) if upload is not None else None
             read = partial(read, scope["query_string"], scope["headers"], sent)
         if workflow.reads_in_thread:
             return self.large_bodies.in_thread(read) if len(body) > LARGE else read

@@ -139,13 +139,14 @@ class Pipeline:
             if policy is not OPEN and isinstance(policy, Signed):
                 await self._check_signed(trigger, caller, scope, body)
             request = request_of(trigger, path, scope, single, fields, body)
+            kind = fields.get(b"content-type")
             if workflow.reads_at_once and len(body) <= LARGE:  # the usual case
-                read = arguments(workflow, body, fields.get(b"content-type"), path)
+                read = arguments(workflow, body, kind, path)
                 if body and len(read) == len(path):
                     note_left_out(self.log, workflow, read, body, request_id)
                 given: Arguments = read
             else:
-                given = await self._reader.read(trigger, caller, scope, request, body, upload, request_id)
+                given = await self._reader.read(trigger, caller, scope, request, body, kind, upload, request_id)
             if chain is not None or PREFER in fields:
                 request.chain = chain
                 request._prefer = b",".join(value for name, value in scope["headers"] if name == PREFER)
