@@ -51,8 +51,7 @@ class RequestLimits:
 
     def of_address(self, trigger: Trigger, scope: Scope) -> None:
         """Count a request for its address, before its token is looked at. Raises Problem 429."""
-        client = scope["client"]
-        taken = self.addresses.take(trigger.workflow.name, client_of(client[0]) if client else "")
+        taken = self.addresses.take(trigger.workflow.name, _client(scope))
         if taken is None:
             return
         if (quota := taken.exceeded) is None:
@@ -65,7 +64,7 @@ class RequestLimits:
     def of_caller(self, trigger: Trigger, caller: Caller, scope: Scope) -> None:
         """Count a request for its caller; one without a token for its address. Raises Problem 429."""
         name = trigger.workflow.name
-        if caller.client_id == self.client_id and self._is_own(caller):
+        if self._is_own(caller):
             if UNCOUNTED not in scope:
                 self.addresses.give_back(name, _client(scope))
             return
@@ -79,7 +78,7 @@ class RequestLimits:
             _refuse(quota, taken, scope, "caller")
 
     def _is_own(self, caller: Caller) -> bool:
-        return caller.kind == "application" and bool(self.client_id) and caller.client_id == self.client_id
+        return caller.client_id == self.client_id and bool(self.client_id) and caller.kind == "application"
 
     def _sent_by_own_run(self, scope: Scope) -> bool:
         """Whether the token is one of Postern's own application that was verified before."""
