@@ -8,6 +8,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ LONGEST_ID = 200
 
 AS_A_SERVER = writer_link._writer
 """How a server starts its writer."""
+
+_ABSENT = object()
 
 RUNNING: list[pytest.Item] = []
 """The test that runs."""
@@ -134,6 +137,16 @@ def _environment() -> dict[str, str]:
     """The environment without what pytest and the server's processes keep there for themselves."""
     own = ("PYTEST_CURRENT_TEST", "_POSTERN_")
     return {name: value for name, value in os.environ.items() if not name.startswith(own)}
+
+
+@pytest.fixture(autouse=True)
+def context_is_left_as_it_was() -> Iterator[None]:
+    """A test that leaves a context variable changed fails: later tests would begin in the context of its run."""
+    before = copy_context()
+    yield
+    left = [variable.name for variable, value in copy_context().items() if before.get(variable, _ABSENT) is not value]
+    if left:
+        pytest.fail(f"The test leaves {', '.join(left)} changed in the context.")
 
 
 @pytest.hookimpl(tryfirst=True)

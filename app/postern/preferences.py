@@ -5,8 +5,11 @@ Source: RFC 7240, sections 2, 4.1 and 4.3. What cannot be read is ignored, as se
 
 import re
 
+from postern.possessive import possessive
+
 _WAIT = re.compile(rb"[0-9]{1,9}")
-_PARTS = re.compile(rb'(?:"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[^",])+', re.DOTALL)
+_QUOTED = possessive(r'[^"\\]|\\.')
+_PARTS = re.compile(rf'(?:"{_QUOTED}(?:"|\\?\Z)|[^",])+'.encode(), re.DOTALL)
 """What is between two commas: within quotes, which may lack their end, a comma is text."""
 
 

@@ -35,7 +35,10 @@ SOURCES_OF_PACKAGES = re.compile(
 )
 """Variables that set the sources of packages and how to reach them."""
 
-_LEFT_OUT = ("site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__", "config-*", "_tkinter*")
+_LEFT_OUT = (
+    *("site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__", "config-*", "_tkinter*"),
+    *("EXTERNALLY-MANAGED", "sitecustomize.py"),  # of Debian's own Python
+)
 _FOLDERS = "etc/ssl/certs opt proc dev root run srv sys tmp usr/bin usr/sbin usr/lib usr/lib64 usr/local/bin var"
 _ACCOUNTS = {
     "passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
@@ -127,9 +130,17 @@ def _python(root: Path, version: str) -> list[Path]:
         binary.with_name(name).symlink_to(binary.name)
     home = root / f"usr/local/lib/python{version}"
     shutil.copytree(library, home, ignore=shutil.ignore_patterns(*_LEFT_OUT), symlinks=True)
+    packages = _packages(interpreter, root)
     for name in INSTALLERS:
-        _installer(home / "site-packages", name)
+        _installer(packages, name)
     return [interpreter, *home.glob("lib-dynload/*.so")]
+
+
+def _packages(interpreter: Path, root: Path) -> Path:
+    """The folder in `root` where this interpreter looks for packages: Debian's own Python calls it dist-packages."""
+    program = "import site; print(site.getsitepackages(['/usr/local'])[-1])"
+    command = [interpreter, "-I", "-c", program]
+    return root / subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().lstrip("/")
 
 
 def _installer(place: Path, name: str) -> None:

@@ -131,11 +131,8 @@ def test_neither_long_lines_nor_many_beginnings_fill_the_memory(heard: Heard):
     heard.run(lambda: [print("x" * MOST_UNFINISHED, end="") for _ in range(3)], ends=False)
     assert [len(each) for each in heard.texts] == [2 * MOST_UNFINISHED - LAST_PART, MOST_UNFINISHED]
     BEGUN.clear()
-    with heard.streams():
-        for number in range(MOST_BEGUN + 5):
-            RUN.set((f"run-{number}", None))
-            print("begun", end="")
-        RUN.set(None)
+    for number in range(MOST_BEGUN + 5):
+        heard.run(lambda: print("begun", end=""), f"run-{number}", ends=False)
     assert len(BEGUN) == MOST_BEGUN
     BEGUN.clear()
 

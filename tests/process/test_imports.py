@@ -35,8 +35,8 @@ def loaded_after(program: str, folder: Path) -> set[str]:
 
 
 def packages(loaded: set[str]) -> set[str]:
-    """The packages of others among the modules, by their import names."""
-    names = {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names)
+    """The packages of others among the modules, by their import names. Debian's own Python loads sitecustomize."""
+    names = {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"sitecustomize"}
     return {name for name in names if not name.startswith(("_", "cython"))} - {"postern", "workflows"}
 
 

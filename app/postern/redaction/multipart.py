@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+from postern.possessive import possessive
 from postern.redaction.names import is_secret_name
 from postern.redaction.texts import REDACTED, resolved, without_secret_values
 from postern.redaction.unreadable import Unreadable
@@ -10,7 +11,8 @@ from postern.redaction.unreadable import Unreadable
 Read = Callable[[bytes, str], bytes | None]
 
 _BOUNDARY = re.compile(r"""boundary\s*=\s*(?:"([^"]{1,200})"|([^\s;"]{1,200}))""", re.IGNORECASE)
-_NAME = re.compile(r"""(?<![\w*])name(\*?)\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]++))""", re.IGNORECASE)
+_QUOTED = possessive(r'[^"\\]|\\.')
+_NAME = re.compile(rf"""(?<![\w*])name(\*?)\s*=\s*(?:"({_QUOTED})"|([^\s;"]++))""", re.IGNORECASE)
 _LINES = re.compile(rb"\r?\n[ \t]*\r?\n")
 
 

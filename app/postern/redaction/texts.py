@@ -4,6 +4,7 @@ import re
 from html import unescape
 from urllib.parse import unquote
 
+from postern.possessive import possessive
 from postern.redaction.names import SIGNS, is_secret_name
 from postern.redaction.value_ends import end_of_value
 
@@ -18,10 +19,10 @@ _DOTTED = re.compile(r"eyJ[\w=.-]*", re.ASCII)
 _SIGNS = re.compile(rf"eyj|://|basic |\\u00|%[2-7]|&#|{SIGNS}")
 _SIGNS_IN_BYTES = re.compile(_SIGNS.pattern.encode())
 
-_CHARACTER = r"(?:[\w$-]|\\{1,16}+u[0-9a-fA-F]{4}|%[0-9a-fA-F]{2})"
+_CHARACTERS = possessive(r"[\w$-]|\\{1,16}+u[0-9a-fA-F]{4}|%[0-9a-fA-F]{2}", "+")
 _START = r"(?:(?<![\w$%\\-])|(?<=\\)(?![nrt]|u[0-9a-fA-F]{4})|(?<=\\[nrt])|(?<=%)(?![0-9a-fA-F]{2}))"
 """Where a name may begin: never behind a part of itself, so that a long name is read once."""
-_WORDS = rf"{_START}{_CHARACTER}++(?:[ +.]{_CHARACTER}++){{0,2}}+"
+_WORDS = _START + _CHARACTERS + possessive(rf"[ +.]{_CHARACTERS}", "{0,2}")
 _NAMED = re.compile(
     rf"""({_WORDS})\\{{0,16}}["']?\]?[*`]{{0,3}}(?:[ \t\xa0]*+\s{{0,3}}(?:=>|->|[:=]{{1,2}}|\uff1a)[*]{{0,2}}|\t)"""
     r"""([ \t\xa0]*+(?:\r?\n[ \t\xa0]*+){0,3})""",
@@ -39,9 +40,8 @@ _OPTION = re.compile(r"""(?<![\w-])--([\w.-]++)(?:["'],\s{0,3}|[ ]{1,3})(?=[^\s-
 _ELEMENT = re.compile(r"<(?:[\w.-]++:)?([\w.-]++)(?:\s[^<>]*+)?>([^<]++)(?=</)", re.ASCII)
 """An element of XML in another text."""
 
-_ESCAPED_PAIR = re.compile(
-    r"(%(?:3F|26))([\w.~-]{1,100}+)(%3D)((?:[\w.~*+-]|%(?!26)[0-9A-F]{2})++)", re.ASCII | re.IGNORECASE
-)
+_ESCAPED_VALUE = possessive(r"[\w.~*+-]|%(?!26)[0-9A-F]{2}", "+")
+_ESCAPED_PAIR = re.compile(rf"(%(?:3F|26))([\w.~-]{{1,100}}+)(%3D)({_ESCAPED_VALUE})", re.ASCII | re.IGNORECASE)
 """A pair of a query that is escaped, because its URL is a part of another one."""
 
 _SCHEME = re.compile(
@@ -57,7 +57,7 @@ _LONG_CODE = re.compile(rf"""([?&]code=)[^\s&"'<>#]{{{LONG_CODE},}}+""", re.ASCI
 
 _HEADER = re.compile(
     r"""\b((?:proxy-)?authorization|(?:set-)?cookie)(\s{0,3}:[ \t]{0,3})(?=[^\s"'\[{(])"""
-    r"""[^\r\n"']++(?:\r?\n[ \t]++[^\r\n]*+)*+""",
+    r"""[^\r\n"']++""" + possessive(r"\r?\n[ \t]++[^\r\n]*+"),
     re.ASCII | re.IGNORECASE,
 )
 """A header whose whole line is a secret, with lines that continue it."""
@@ -69,7 +69,7 @@ _USER_TOKEN = re.compile(r"""://(?=[^\s/:@]{0,200}?\d)[^\s/:@"'?#\[]{20,255}@"""
 """A token in place of a user, as in the URLs of Git."""
 
 _PRIVATE_KEY = re.compile(
-    r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----))*+"
+    rf"-----BEGIN [A-Z ]{{0,30}}PRIVATE KEY(?: BLOCK)?-----{possessive('[^-]|-(?!----)')}"
     r"(?:-----END [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----)?"
 )
 

@@ -4,23 +4,28 @@ Each character is read once.
 
 import re
 
+from postern.possessive import possessive
+
 _WORD = re.compile(
     r"""(?:(?i:bearer|basic|digest|negotiate|sharedaccesssignature)[ ]{1,3})?"""
     r"""[^\s&,;(){}\[\]"'<][^\s&,;)}\]"'<]*+""",
     re.ASCII,
 )
 _REST = re.compile(r"""[^\s&,;(){}\[\]"'<]*+""", re.ASCII)
+_LONG = {quote: possessive(rf"(?!{quote}{{3}}).", "+") for quote in "\"'"}
+_IN_STRING = {quote: possessive(rf"[^{quote}\\]|\\.|{quote}{quote}") for quote in "\"'"}
 _STRING = re.compile(
-    r"""[bBrRuUfF]{0,2}(?:\"{3}(?:(?!\"{3}).)++(?:\"{3})?|'{3}(?:(?!'{3}).)++(?:'{3})?"""
-    r"""|"(?:[^"\\]|\\.|"")*+"?|'(?:[^'\\]|\\.|'')*+'?)""",
+    rf"""[bBrRuUfF]{{0,2}}(?:\"{{3}}{_LONG['"']}(?:\"{{3}})?|'{{3}}{_LONG["'"]}(?:'{{3}})?"""
+    rf"""|"{_IN_STRING['"']}"?|'{_IN_STRING["'"]}'?)""",
     re.DOTALL,
 )
 _ESCAPED_STRING = re.compile(r"""(\\{1,16})(["'])""")
 _REFERENCE = re.compile(r"\{\s{0,3}key_vault", re.ASCII)
-_INNER = re.compile(r"""\\.|"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|[(){}\[\]]""", re.DOTALL)
-_BLOCK = re.compile(r"[|>][-+\d]{0,2}[ \t]*+\r?\n(?:[ \t]++[^\n]*+\n?|\r?\n)*+")
-_LINES = re.compile(r"[^\n]*+(?:\n[ \t]++[^\n]*+)*+")
-_ITEMS = re.compile(r"-[ \t][^\n]*+(?:\n[ \t]*+-[ \t][^\n]*+)*+")
+_DOUBLE, _SINGLE = (possessive(rf"[^{quote}\\]|\\.") for quote in "\"'")
+_INNER = re.compile(rf"""\\.|"{_DOUBLE}"|'{_SINGLE}'|[(){{}}\[\]]""", re.DOTALL)
+_BLOCK = re.compile(r"[|>][-+\d]{0,2}[ \t]*+\r?\n" + possessive(r"[ \t]++[^\n]*+\n?|\r?\n"))
+_LINES = re.compile(r"[^\n]*+" + possessive(r"\n[ \t]++[^\n]*+"))
+_ITEMS = re.compile(r"-[ \t][^\n]*+" + possessive(r"\n[ \t]*+-[ \t][^\n]*+"))
 _INDENTED = re.compile(r"\n[ \t]++\Z")
 
 _OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
