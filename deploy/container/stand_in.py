@@ -137,8 +137,8 @@ def _python(root: Path, version: str) -> list[Path]:
 
 
 def _packages(interpreter: Path, root: Path) -> Path:
-    """The folder in `root` where this interpreter looks for packages: Debian's own Python calls it dist-packages."""
-    program = "import site; print(site.getsitepackages(['/usr/local'])[-1])"
+    """The folder in `root` where this interpreter's pip installs packages: Debian's own Python has another one."""
+    program = "import site; print(site.getsitepackages(['/usr/local'])[0])"
     command = [interpreter, "-I", "-c", program]
     return root / subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().lstrip("/")
 
