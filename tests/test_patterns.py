@@ -131,7 +131,7 @@ def is_safe(inner: Any) -> bool:
     parts = list(inner)
     if len(parts) == 1 and parts[0][0] is constants.BRANCH:
         last = list(parts[0][1][1][-1])
-        operation, argument = last[0] if len(last) == 1 else (None, None)
+        operation, argument = last[0] if len(last) == 1 else (None, ())
         return operation is constants.FAILURE or (operation is constants.ASSERT_NOT and not list(argument[1]))
     single = (constants.IN, constants.LITERAL, constants.NOT_LITERAL, constants.ANY)
     return len(parts) == 1 and parts[0][0] in single

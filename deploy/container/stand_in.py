@@ -139,8 +139,9 @@ def _python(root: Path, version: str) -> list[Path]:
 def _packages(interpreter: Path, root: Path) -> Path:
     """The folder in `root` where this interpreter's pip installs packages: Debian's own Python has another one."""
     program = "import site; print(site.getsitepackages(['/usr/local'])[0])"
-    command = [interpreter, "-I", "-c", program]
-    return root / subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().lstrip("/")
+    command = [str(interpreter), "-I", "-c", program]
+    folder = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return root / folder.lstrip("/")
 
 
 def _installer(place: Path, name: str) -> None:

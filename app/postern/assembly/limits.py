@@ -3,14 +3,13 @@ some."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NoReturn
 
 from postern.access import Caller
 from postern.catalog import Trigger
 from postern.errors import Problem, problem
 from postern.security.limits.addresses import client_of
-from postern.security.limits.limiter import Header, Limiter, Quota, Taken
+from postern.security.limits.limiter import Limiter, Quota, Taken
 from postern.settings import Settings
 from postern.triggers.gate import ADDED
 from postern.triggers.secure_transport import Scope
@@ -51,11 +50,12 @@ class RequestLimits:
 
     def of_address(self, trigger: Trigger, scope: Scope) -> None:
         """Count a request for its address, before its token is looked at. Raises Problem 429."""
-        taken = self.addresses.take(trigger.workflow.name, _client(scope))
+        client = scope.get("client")
+        taken = self.addresses.take(trigger.workflow.name, client_of(client[0]) if client else "")
         if taken is None:
             return
         if (quota := taken.exceeded) is None:
-            scope[ADDED] = _together(scope[ADDED], taken.headers) if ADDED in scope else taken.headers
+            scope[ADDED] = taken.behind(scope[ADDED]) if ADDED in scope else taken.headers
         elif self._sent_by_own_run(scope):
             scope[UNCOUNTED] = True
         else:
@@ -64,7 +64,7 @@ class RequestLimits:
     def of_caller(self, trigger: Trigger, caller: Caller, scope: Scope) -> None:
         """Count a request for its caller; one without a token for its address. Raises Problem 429."""
         name = trigger.workflow.name
-        if self._is_own(caller):
+        if caller.kind == "application" and self._is_own(caller):
             if UNCOUNTED not in scope:
                 self.addresses.give_back(name, _client(scope))
             return
@@ -73,7 +73,7 @@ class RequestLimits:
         if taken is None:
             return
         if (quota := taken.exceeded) is None:
-            scope[ADDED] = _together(scope[ADDED], taken.headers) if ADDED in scope else taken.headers
+            scope[ADDED] = taken.behind(scope[ADDED]) if ADDED in scope else taken.headers
         else:
             _refuse(quota, taken, scope, "caller")
 
@@ -97,18 +97,9 @@ def _client(scope: Scope) -> str:
     return client_of(client[0]) if client else ""
 
 
-@lru_cache(maxsize=1024)
-def _together(before: tuple[Header, ...], headers: tuple[Header, Header]) -> tuple[Header, ...]:
-    """The fields of two rates as one list each (RFC 9110, section 5.3), behind other fields."""
-    if not before or before[-1][0] != headers[1][0]:
-        return (*before, *headers)
-    both = zip(before[-2:], headers, strict=True)
-    return (*before[:-2], *((name, first + b", " + second) for (name, first), (_, second) in both))
-
-
 def _refuse(quota: Quota, taken: Taken, scope: Scope, of: str) -> NoReturn:
     """Add the fields of a rate that is used up to the response, and raise Problem 429."""
-    scope[ADDED] = _together(scope.get(ADDED, ()), taken.headers)
+    scope[ADDED] = taken.behind(scope.get(ADDED, ()))
     raise problem(
         "rate-limited",
         detail=f"More requests came from this {of} than this server accepts: {quota.text}.",

@@ -217,8 +217,10 @@ class Pipeline:
         except asyncio.CancelledError:  # by the server's stop, or by code that an author left behind
             self.log.info("request-cut-off", request_id=request_id, trace_id=trace_id(scope, request_id))
             answer = self._failed("shutting-down" if self.stopping() else "workflow-failed", scope, request_id)
-        if ADDED in scope or self.gate.answered is not None:
-            self._complete(answer, scope)
+        if (answered := self.gate.answered) is not None:
+            answered(scope, answer.status)
+        if ADDED in scope:  # by functions of the gate
+            answer.headers += scope[ADDED]
         if exchange is None or wait or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
             await self._send(answer, scope, send, exchange, wait)
 
@@ -250,12 +252,6 @@ class Pipeline:
         """The answer to a rejected request, and the seconds that it waits for."""
         answer = self._rejections.refuse(unauthenticated(refused, self.authority), scope, request_id, refused)
         return answer, self.throttle.wait(address_of(scope), monotonic())
-
-    def _complete(self, answer: Answer, scope: Scope) -> None:
-        """Add the header fields that functions of the gate added, and tell the gate of the answer."""
-        if (answered := self.gate.answered) is not None:
-            answered(scope, answer.status)
-        answer.headers += scope.get(ADDED, ())
 
     async def _send(self, answer: Answer, scope: Scope, send: Send, exchange: Exchange | None, wait: float) -> None:
         """Send an answer that is delayed, or cannot be sent at once."""

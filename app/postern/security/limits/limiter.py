@@ -6,6 +6,7 @@ draft-ietf-httpapi-ratelimit-headers-10, in structured fields (RFC 9651).
 """
 
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from time import monotonic_ns
 from typing import Literal, NamedTuple
 
@@ -43,13 +44,23 @@ class Quota(NamedTuple):
 Header = tuple[bytes, bytes]
 
 
-class Taken(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Taken:
     """What became of a request. `exceeded` is the quota that is used up, None if there is room in all of them.
     `retry_after` is in whole seconds. `headers` are RateLimit-Policy and RateLimit."""
 
     exceeded: Quota | None
     retry_after: int
     headers: tuple[Header, Header]
+    _before: tuple[Header, ...] | None = field(default=None, init=False)
+    _all: tuple[Header, ...] = field(default=(), init=False)
+    """What was returned for `_before`, which is nearly always the same tuple."""
+
+    def behind(self, before: tuple[Header, ...]) -> tuple[Header, ...]:
+        """The fields behind others. Those of two rates are one list each (RFC 9110, section 5.3)."""
+        if before is not self._before:
+            self._before, self._all = before, _together(before, self.headers)
+        return self._all
 
 
 class _Meter:
@@ -185,6 +196,13 @@ def _take(meters: _Meters, client: Hashable, now: int) -> Taken:
             meter.set(client, levels[place], now)
     limit = b", ".join(meter.item(level) for meter, level in zip(meters.every, levels, strict=True))
     return Taken(exceeded, max(-(-longest // _SECOND), 0), _headers(meters.policy, limit))
+
+
+def _together(before: tuple[Header, ...], headers: tuple[Header, Header]) -> tuple[Header, ...]:
+    if not before or before[-1][0] != headers[1][0]:
+        return (*before, *headers)
+    both = zip(before[-2:], headers, strict=True)
+    return (*before[:-2], *((name, first + b", " + second) for (name, first), (_, second) in both))
 
 
 def _headers(policy: bytes, limit: bytes) -> tuple[Header, Header]:
