@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from re import _constants as constants  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -131,7 +131,7 @@ def is_safe(inner: Any) -> bool:
     parts = list(inner)
     if len(parts) == 1 and parts[0][0] is constants.BRANCH:
         last = list(parts[0][1][1][-1])
-        operation, argument = last[0] if len(last) == 1 else (None, ())
+        operation, argument = cast("Any", last[0] if len(last) == 1 else (None, None))
         return operation is constants.FAILURE or (operation is constants.ASSERT_NOT and not list(argument[1]))
     single = (constants.IN, constants.LITERAL, constants.NOT_LITERAL, constants.ANY)
     return len(parts) == 1 and parts[0][0] in single
