@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from postern.local_tenant import LocalTenant, serve
+from tests.bench.budget import measure_budget
 from tests.bench.chain import measure_chain
 from tests.bench.cost import measure_cost
 from tests.bench.databases import count_runs, size
@@ -75,6 +76,7 @@ def main() -> int:
             measure_sleeping(options.sleeping, options.seconds, console)
         if options.cost:
             measure_cost(kinds, options.connections, options.cost, token, console)
+            measure_budget(local, token, folder / "budget", batches=options.batches, console=console)
         if options.memory:
             _measure_memory(kinds[1:3], options.memory, token)
         if options.flood:
@@ -101,6 +103,7 @@ def _options() -> argparse.Namespace:
     add("--durable", type=int, default=300, metavar="N", help="also N durable runs of each kind a round (300); 0: none")
     add("--sleeping", type=int, nargs="?", const=10_000, metavar="N", help="also what N sleeping durable runs cost")
     add("--cost", type=int, nargs="?", const=50_000, metavar="N", help="also what one of N requests costs (50000)")
+    add("--batches", type=int, default=300, metavar="N", help="of --cost: batches of 96 requests of each state (300)")
     add("--memory", type=int, metavar="N", help="also the memory during N requests of each kind, say 1000000")
     add("--flood", type=int, nargs="?", const=100_000, metavar="N", help="also beside N refused requests (100000)")
     add("--flood-connections", type=int, default=16, metavar="N", help="of either half of the flood (16)")

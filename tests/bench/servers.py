@@ -60,10 +60,9 @@ def bare(token: str, port: int) -> Iterator[Server]:
         yield server
 
 
-@contextmanager
-def postern(local: LocalTenant, token: str, port: int, database: str, *options: str, **more: str) -> Iterator[Server]:
-    """Postern with a database, options of its command, and more settings."""
-    settings = {
+def settings_for(local: LocalTenant, port: int, database: str) -> dict[str, str]:
+    """The settings of a server whose tenant is this one."""
+    return {
         "POSTERN_TENANT_ID": local.tenant_id,
         "POSTERN_AUDIENCE": f"{local.audience},{local.client_id}",
         "POSTERN_AUTHORITY": local.authority,
@@ -80,8 +79,13 @@ def postern(local: LocalTenant, token: str, port: int, database: str, *options: 
         "AZURE_CLIENT_ID": local.client_id,
         "AZURE_CLIENT_SECRET": local.client_secret(OWN_APPLICATION),
         "POSTERN_LOG_FORMAT": "json",
-        **more,
     }
+
+
+@contextmanager
+def postern(local: LocalTenant, token: str, port: int, database: str, *options: str, **more: str) -> Iterator[Server]:
+    """Postern with a database, options of its command, and more settings."""
+    settings = {**settings_for(local, port, database), **more}
     with _running([sys.executable, "-m", "postern", "serve", *options], settings, token, port, database) as server:
         yield server
 
