@@ -14,13 +14,14 @@ from structlog.testing import capture_logs
 
 from postern.gateway.agent.agent import Agent
 from postern.gateway.agent.dial import dial
-from postern.gateway.agent.plan import Plan
+from postern.gateway.agent.plan import Plan, Reached
 from postern.gateway.agent.settings import AgentSettings, SignIn
 from postern.gateway.agent.sign_in import SignInFault, Token
 from postern.settings import SettingsFault
 from tests.gateway.agent.nodes import Cluster, at_random, cluster
 from tests.gateway.agent.targets import target
 from tests.gateway.agent.test_tunnels import echo, row
+from tests.table import table
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -161,6 +162,16 @@ async def test_after_the_server_was_gone_the_links_come_back(monkeypatch: pytest
                 await until(lambda: all_reached(again))
                 assert agent.health()[1]["last_error"] == ""
     assert [each["why"] for each in logs if each["event"] == "gateway_link_ended"][:1] == ["cut"]
+
+
+async def test_the_log_has_the_reason_with_which_the_server_closed_a_link():
+    with capture_logs() as logs:
+        async with cluster("one") as at, agent_of(settings(at.url)):
+            await until(lambda: all_reached(at))
+            at.nodes[0].hub.end(lambda _: True)
+            await until(lambda: any(each["event"] == "gateway_link_ended" for each in logs))
+    why = next(each["why"] for each in logs if each["event"] == "gateway_link_ended")
+    assert why == "the server closed it: the access of the agent was revoked"
 
 
 async def test_a_rejected_token_is_reported_with_the_reason_and_the_fix():
@@ -348,3 +359,18 @@ def test_failures_are_backed_off_with_full_jitter():
     assert Plan(["https://a"], rand=lambda: 0.0).failed("https://a", 0.0) == 0.0
     found = plan.next_dial(1.0, [], [])
     assert found == ("https://a", 15.0)
+
+
+@table("before, warned_at", [(["a"], 10.0), (["a", "b", "c"], 45.0), (["a", "b"], 10.0)])
+def test_server_processes_that_were_never_reached_are_warned_of_sooner_than_lost_ones(
+    before: list[str], warned_at: float
+):
+    """One that was killed stays in the server's list for a while, and no balancer is to blame."""
+    plan, live = Plan(["https://a"]), ["a", "b", "c"]
+    plan.next_dial(0.0, [Reached("https://a", node, fresh=True) for node in before], live)
+    plan.sticky(0.0, [Reached("https://a", node, fresh=True) for node in before], live)
+    links = [Reached("https://a", "a", fresh=True)]
+    plan.next_dial(0.0, links, live)
+    assert plan.sticky(warned_at - 0.1, links, live) is None
+    assert plan.sticky(warned_at, links, live) == (1, 3)
+    assert plan.sticky(warned_at + 60, links, live) is None

@@ -12,8 +12,10 @@ FAST_EVERY = 0.05
 FAST_SECONDS = 5.0
 """How long it dials fast after the missing server processes changed."""
 SLOW_EVERY = 5.0
-STICKY_SECONDS = 30.0
-"""After how long missing server processes are warned of: one that ended is in the list for a while."""
+STICKY_SECONDS = 10.0
+"""After how long server processes that were never reached are warned of: some turns after the fast dials."""
+LOST_SECONDS = 45.0
+"""The same where each missing one was reached before: one that ended without a word is in the list for 30 to 40 s."""
 
 DIALS_AT_A_TIME = 4
 
@@ -52,6 +54,7 @@ class Plan:
     _last: float = float("-inf")
     _turn: int = 0
     _warned: bool = False
+    _known: set[str] = field(default_factory=set)
 
     def next_dial(self, now: float, links: Sequence[Reached], live: Sequence[str]) -> tuple[str, float] | None:
         """The address to dial and the moment, from `now` on; None if nothing is missing. `live` are the server
@@ -91,8 +94,11 @@ class Plan:
     def sticky(self, now: float, links: Sequence[Reached], live: Sequence[str]) -> tuple[int, int] | None:
         """How many of how many server processes are reached, once, after the fast dials did not reach all."""
         reached = {each.node for each in links}
+        self._known |= reached
+        self._known &= {*live, *reached}
         missing = frozenset(live) - reached
-        if self._warned or not reached or not missing or now - self._since < STICKY_SECONDS:
+        patience = LOST_SECONDS if missing <= self._known else STICKY_SECONDS
+        if self._warned or not reached or not missing or now - self._since < patience:
             return None
         self._warned = True
         return len(reached & set(live)), len(set(live))

@@ -43,6 +43,10 @@ class Socket(Protocol):
     async def aclose(self) -> None:
         """Close the connection."""
 
+    @property
+    def close_reason(self) -> str:
+        """Why the server closed it, "" if it did not say so."""
+
 
 class Session:
     """A link to one server process. `state` is what the server said last, None before its first line. `changed` is
@@ -87,17 +91,18 @@ class Session:
         return Reached(self.url, self.state.node, fresh=now < self.renew_at and not self.draining)
 
     async def run(self) -> str:
-        """Run until the link ends. Returns why it ended."""
+        """Run until the link ends. Returns why it ended: what the server said, if it closed the link."""
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._expect_hello)
                 group.start_soon(self._drain_if_replaced)
                 why = await self.io.run()
                 group.cancel_scope.cancel()
-            return why
+            said = self._socket.close_reason
         finally:
             with anyio.CancelScope(shield=True):
                 await self._socket.aclose()
+        return f"the server closed it: {said}" if said else why
 
     async def drain(self, seconds: float = DRAIN_SECONDS) -> None:
         """Take no new tunnels, and end the link when those that are open have ended, or after this time. The server
