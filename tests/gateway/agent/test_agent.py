@@ -17,10 +17,11 @@ from postern.gateway.agent.dial import dial
 from postern.gateway.agent.plan import Plan, Reached
 from postern.gateway.agent.settings import AgentSettings, SignIn
 from postern.gateway.agent.sign_in import SignInFault, Token
+from postern.gateway.hello import AgentState
 from postern.settings import SettingsFault
 from tests.gateway.agent.nodes import Cluster, at_random, cluster
 from tests.gateway.agent.targets import target
-from tests.gateway.agent.test_tunnels import echo, row
+from tests.gateway.agent.test_tunnels import echo, row, unused_port
 from tests.table import table
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -172,6 +173,18 @@ async def test_the_log_has_the_reason_with_which_the_server_closed_a_link():
             await until(lambda: any(each["event"] == "gateway_link_ended" for each in logs))
     why = next(each["why"] for each in logs if each["event"] == "gateway_link_ended")
     assert why == "the server closed it: the access of the agent was revoked"
+
+
+async def test_the_server_learns_which_nodes_an_agent_reaches_and_what_failed_last():
+
+    def said(at: Cluster) -> list[AgentState]:
+        return [link.state for node in at.nodes for link in node.hub.links["madrid"] if link.state is not None]
+
+    async with cluster("one", "two") as at, agent_of(settings(at.url)):
+        await until(lambda: [each.nodes for each in said(at)] == [("one", "two")] * 2)
+        assert {each.error for each in said(at)} == {""}
+    async with cluster("one") as at, agent_of(settings(at.url, f"http://127.0.0.1:{unused_port()}")):
+        await until(lambda: ["refuses connections" in each.error for each in said(at)] == [True])
 
 
 async def test_a_rejected_token_is_reported_with_the_reason_and_the_fix():

@@ -228,6 +228,9 @@ class Agent:
         self._no_link.add(log.warning, server=url, why=why, again_in_seconds=round(wait, 1))
 
     def _notify(self) -> None:
+        nodes = tuple(sorted({each.node for each in self._reached()}))
+        for session in self.sessions:
+            session.tell(nodes, self._trouble)
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 

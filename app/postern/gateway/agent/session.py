@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol
 
 import anyio
@@ -107,7 +108,7 @@ class Session:
     async def drain(self, seconds: float = DRAIN_SECONDS) -> None:
         """Take no new tunnels, and end the link when those that are open have ended, or after this time. The server
         may have requested a tunnel before it knows."""
-        self._own = AgentState(self._own.agent, self._own.version, draining=True)
+        self._own = replace(self._own, draining=True)
         self._said.set()
         with anyio.move_on_after(seconds):
             await anyio.sleep(LATE_SECONDS)
@@ -115,6 +116,13 @@ class Session:
                 await self._idle.wait()
                 await anyio.sleep(FLUSH_SECONDS)
         self.io.stop("drained")
+
+    def tell(self, nodes: tuple[str, ...], error: str) -> None:
+        """Tell the server which server processes the agent reaches, and its last failure, if that is news."""
+        own = replace(self._own, nodes=nodes, error=error)
+        if own != self._own:
+            self._own = own
+            self._said.set()
 
     def replace(self) -> None:
         """There is a newer link to the same server process: drain this one."""
