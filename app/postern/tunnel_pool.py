@@ -162,6 +162,7 @@ class _Backend(httpcore2.AsyncNetworkBackend):
             waited.over |= refused.reason is Reason.NO_AGENT
             raise _refusal(refused) from None
         except TimeoutError:
+            waited.over = True
             text = "no agent answered in time"
             raise _Refused(TunnelRefused(Reason.NO_AGENT, self._gateway, "", host, port, text)) from None
         return _Stream(tunnel, tunnel, host, port)

@@ -187,6 +187,23 @@ async def test_the_server_learns_which_nodes_an_agent_reaches_and_what_failed_la
         await until(lambda: ["refuses connections" in each.error for each in said(at)] == [True])
 
 
+async def test_a_link_that_the_server_ends_at_once_is_a_failed_attempt(monkeypatch: pytest.MonkeyPatch):
+    """It would be dialled 20 times a second otherwise."""
+    monkeypatch.setattr("postern.gateway.hub.MOST_AGENTS", 0)
+    plan = Plan([], rand=lambda: 1.0)
+    async with cluster("one") as at:
+        given = settings(at.url)
+        plan.urls = given.addresses
+        agent = Agent(given, lambda: given, tokens=FewTokens(), plan=plan)
+        async with anyio.create_task_group() as group:
+            group.start_soon(agent.run)
+            await until(lambda: at.dials == 5)
+            why = "the link ended: the server closed it: gateway madrid has 0 agents already"
+            await until(lambda: agent.health()[1]["last_error"] == why)
+            group.cancel_scope.cancel()
+    assert plan.failed(at.url, time.monotonic()) >= 1.6
+
+
 async def test_a_rejected_token_is_reported_with_the_reason_and_the_fix():
     with capture_logs() as logs:
         async with cluster("one") as at, agent_of(settings(at.url)) as agent:
@@ -372,6 +389,16 @@ def test_failures_are_backed_off_with_full_jitter():
     assert Plan(["https://a"], rand=lambda: 0.0).failed("https://a", 0.0) == 0.0
     found = plan.next_dial(1.0, [], [])
     assert found == ("https://a", 15.0)
+
+
+def test_a_link_that_lasts_ends_the_backoff_and_one_that_does_not_goes_on_with_it():
+    plan = Plan(["https://a"], rand=lambda: 1.0)
+    for _ in range(3):
+        plan.failed("https://a", 0.0)
+    plan.succeeded("https://a", 100.0)
+    assert plan.failed("https://a", 101.0) == 0.8
+    plan.succeeded("https://a", 200.0)
+    assert [plan.failed("https://a", 210.0), plan.failed("https://a", 211.0)] == [0.1, 0.2]
 
 
 @table("before, warned_at", [(["a"], 10.0), (["a", "b", "c"], 45.0), (["a", "b"], 10.0)])

@@ -24,6 +24,11 @@ BACKOFF_MOST = 15.0
 """Seconds between failed attempts: any time up to the limit, which doubles (full jitter)."""
 
 
+LASTING = 5.0
+"""Seconds after which a link counts as one that works. One that ends before is a failed attempt: a server or a proxy
+that ends each link at once would otherwise be dialled 20 times a second."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reached:
     """A link: the address that was dialled, and the server process that it reached. It is `fresh` until it has to be
@@ -36,10 +41,12 @@ class Reached:
 
 @dataclass(slots=True)
 class _Way:
-    """An address of the server: how often it failed in a row, and when it may be dialled again."""
+    """An address of the server: how often it failed in a row, when it may be dialled again, and since when it has a
+    link, None if it failed since."""
 
     failures: int = 0
     not_before: float = 0.0
+    linked: float | None = None
 
 
 @dataclass(slots=True)
@@ -82,14 +89,17 @@ class Plan:
     def failed(self, url: str, now: float) -> float:
         """There is no link. Returns after how many seconds the address is dialled again."""
         way = self._way(url)
+        if way.linked is not None and now - way.linked >= LASTING:
+            way.failures = 0
+        way.linked = None
         wait: float = self.rand() * min(BACKOFF_MOST, BACKOFF_FIRST * 2**way.failures)
         way.failures = min(way.failures + 1, 16)
         way.not_before = now + wait
         return wait
 
-    def succeeded(self, url: str) -> None:
+    def succeeded(self, url: str, now: float) -> None:
         """There is a link."""
-        self._ways[url] = _Way()
+        self._way(url).linked = now
 
     def sticky(self, now: float, links: Sequence[Reached], live: Sequence[str]) -> tuple[int, int] | None:
         """How many of how many server processes are reached, once, after the fast dials did not reach all."""

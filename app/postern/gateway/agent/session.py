@@ -1,5 +1,6 @@
 """One link of the agent: its WebSocket, what the two ends said of themselves, and its tunnels."""
 
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -65,6 +66,7 @@ class Session:
         now: float,
     ) -> None:
         self.url = url
+        self.began = time.monotonic()
         self.state: ServerState | None = None
         self.duplicate = False
         """Whether another link reaches the same server process."""
