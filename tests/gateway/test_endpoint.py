@@ -96,6 +96,7 @@ MATRIX: dict[str, tuple[str | None, dict[str, Any], str, dict[str, str], tuple[i
     "a page of another site": (MADRID, {}, "madrid", {"Origin": "https://evil.example"}, (401, "origin")),
     "plain http by a proxy": (MADRID, {}, "madrid", {"X-Forwarded-For": "192.0.2.1"}, (401, "insecure-transport")),
     "a gateway that is none": (MADRID, {}, "paris", {}, (404, "not-found")),
+    "a gateway that is none, without a token": (None, {}, "paris", {}, (401, "credentials")),
 }
 
 
