@@ -2,6 +2,7 @@
 processes behind a balancer that takes any."""
 
 import json
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -13,6 +14,8 @@ from tests.bench.gateway.site import Agent, Site, start_server, waited
 from tests.ports import free_port
 
 WORKERS, NODES = 4, 12
+KNOWN_SECONDS = 6.0
+"""Until each server process has looked at the list of them again."""
 EVENTS = ("gateway_started", "gateway_linked")
 
 
@@ -36,6 +39,7 @@ def reach(site: Site) -> list[Row]:
     try:
         port = free_port()
         server = start_server(site.folder, site.tenant, port, WORKERS)
+        time.sleep(KNOWN_SECONDS)
         try:
             first = _reached(site, "workers", [port], WORKERS, 2)
         finally:
@@ -44,6 +48,7 @@ def reach(site: Site) -> list[Row]:
             ports = [free_port() for _ in range(NODES)]
             for made in pool.map(lambda port: start_server(site.folder, site.tenant, port), ports):
                 stack.callback(made.close)
+            time.sleep(KNOWN_SECONDS)
             second = _reached(site, "nodes by a random balancer", ports, NODES, 5)
     finally:
         site.start()

@@ -204,6 +204,15 @@ async def test_a_link_that_the_server_ends_at_once_is_a_failed_attempt(monkeypat
     assert plan.failed(at.url, time.monotonic()) >= 1.6
 
 
+async def test_a_server_process_that_only_some_know_of_is_reached_too():
+    """One that began lately is in the lists of the others some seconds later."""
+    order = iter([1, 0, 0, 0, 0])
+    async with cluster(*"abc", choose=lambda nodes: nodes[next(order, 2)]) as at:
+        at.nodes[0].hub._nodes = lambda: ["a"]
+        async with agent_of(settings(at.url)):
+            await until(lambda: all_reached(at))
+
+
 async def test_a_rejected_token_is_reported_with_the_reason_and_the_fix():
     with capture_logs() as logs:
         async with cluster("one") as at, agent_of(settings(at.url)) as agent:

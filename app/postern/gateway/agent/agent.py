@@ -188,11 +188,11 @@ class Agent:
             raise
 
     def _heard(self, session: Session, attempt: object) -> None:
-        """The server said something. A second link to a server process is ended; one that has to be renewed is replaced
+        """The server said something. A server process that began lately may be in the list of some only. A second link to a server process is ended; one that has to be renewed is replaced
         by it."""
         state = session.state
         assert state is not None  # noqa: S101 - it is called after a line
-        self._live = state.nodes
+        self._live = tuple(sorted({node for each in self.sessions if each.state for node in each.state.nodes}))
         if attempt in self._dialling:
             self._dialling.discard(attempt)
             self._linked(session, state)
