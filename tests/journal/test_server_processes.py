@@ -21,9 +21,9 @@ from postern.journal.run import MOVES, State
 from postern.journal.schema import idempotency_keys, nodes, runs
 from postern.journal.server_processes import (
     BEAT_EVERY,
+    CANCEL_EVERY,
     FIRST_EVERY,
     FIRST_LOOKS,
-    CANCEL_EVERY,
     NO_ROW,
     OUT_OF_TURN,
     SILENCE,

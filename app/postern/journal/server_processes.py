@@ -32,8 +32,8 @@ gone."""
 
 FIRST_LOOKS = 10
 FIRST_EVERY = 1.0
-"""The first looks follow each other sooner: processes that start together know each other within a second or two. Agents
-of gateways need that."""
+"""The first looks come sooner: processes that start together know each other within a second or two, which agents of
+gateways need."""
 
 OUT_OF_TURN = 1000
 """By how much a beat out of turn differs, so that the next regular one is another value again."""

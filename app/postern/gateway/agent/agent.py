@@ -188,8 +188,8 @@ class Agent:
             raise
 
     def _heard(self, session: Session, attempt: object) -> None:
-        """The server said something. A server process that began lately may be in the list of some only. A second link to a server process is ended; one that has to be renewed is replaced
-        by it."""
+        """The server said something. A second link to a server process is ended; one that has to be renewed is replaced
+        by it. A server process that began lately may be in the list of some only."""
         state = session.state
         assert state is not None  # noqa: S101 - it is called after a line
         self._live = tuple(sorted({node for each in self.sessions if each.state for node in each.state.nodes}))
