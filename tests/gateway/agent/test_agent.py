@@ -201,7 +201,7 @@ async def test_a_link_that_the_server_ends_at_once_is_a_failed_attempt(monkeypat
             why = "the link ended: the server closed it: gateway madrid has 0 agents already"
             await until(lambda: agent.health()[1]["last_error"] == why)
             group.cancel_scope.cancel()
-    assert plan.failed(at.url, time.monotonic()) >= 1.6
+    assert plan.ended(at.url, time.monotonic(), 0.0) >= 1.6
 
 
 async def test_a_server_process_that_only_some_know_of_is_reached_too():
@@ -400,14 +400,24 @@ def test_failures_are_backed_off_with_full_jitter():
     assert found == ("https://a", 15.0)
 
 
-def test_a_link_that_lasts_ends_the_backoff_and_one_that_does_not_goes_on_with_it():
+def test_links_that_do_not_last_are_backed_off_whatever_succeeds_in_between():
     plan = Plan(["https://a"], rand=lambda: 1.0)
-    for _ in range(3):
-        plan.failed("https://a", 0.0)
-    plan.succeeded("https://a", 100.0)
-    assert plan.failed("https://a", 101.0) == 0.8
-    plan.succeeded("https://a", 200.0)
-    assert [plan.failed("https://a", 210.0), plan.failed("https://a", 211.0)] == [0.1, 0.2]
+    waits = []
+    for _ in range(4):
+        plan.succeeded("https://a")
+        waits.append(plan.ended("https://a", 0.0, 0.1))
+    assert waits == [0.1, 0.2, 0.4, 0.8]
+    assert plan.next_dial(0.0, [], []) == ("https://a", 0.8)
+    assert plan.ended("https://a", 0.0, 3600.0) == 0.0
+    assert plan.ended("https://a", 0.0, 0.1) == 0.1
+
+
+def test_a_success_ends_the_backoff_of_failures():
+    plan = Plan(["https://a"], rand=lambda: 1.0)
+    assert [plan.failed("https://a", 0.0) for _ in range(3)] == [0.1, 0.2, 0.4]
+    plan.succeeded("https://a")
+    assert plan.next_dial(0.0, [], []) == ("https://a", 0.0)
+    assert plan.failed("https://a", 0.0) == 0.1
 
 
 @table("before, warned_at", [(["a"], 10.0), (["a", "b", "c"], 45.0), (["a", "b"], 10.0)])

@@ -10,7 +10,7 @@ import structlog
 
 from postern.gateway.agent.counts import Counts
 from postern.gateway.agent.dial import DialFault, dial
-from postern.gateway.agent.plan import LASTING, Plan, Reached
+from postern.gateway.agent.plan import Plan, Reached
 from postern.gateway.agent.serve import Tunnels
 from postern.gateway.agent.session import Session, Socket
 from postern.gateway.agent.settings import AgentSettings
@@ -204,7 +204,7 @@ class Agent:
             for each in self.sessions
             if each is not session and each.state is not None and each.state.node == state.node and not each.draining
         ]
-        self._plan.succeeded(session.url, time.monotonic())
+        self._plan.succeeded(session.url)
         self._trouble = ""
         session.duplicate = any(time.time() < each.renew_at for each in others)
         if session.duplicate:
@@ -218,13 +218,18 @@ class Agent:
     def _ended(self, session: Session, why: str) -> None:
         if session.duplicate:
             return
-        if session.state is not None:
-            log.info("gateway_link_ended", node=session.state.node, server=session.url, why=why)
-        if session.state is None or not (session.draining or time.monotonic() - session.began >= LASTING):
+        if session.state is None:
             self._failed(session.url, f"the link ended: {why}")
+            return
+        log.info("gateway_link_ended", node=session.state.node, server=session.url, why=why)
+        now = time.monotonic()
+        if not session.draining and (wait := self._plan.ended(session.url, now, now - session.began)):
+            self._no_lasting_link(session.url, f"the link ended: {why}", wait)
 
     def _failed(self, url: str, why: str) -> None:
-        wait = self._plan.failed(url, time.monotonic())
+        self._no_lasting_link(url, why, self._plan.failed(url, time.monotonic()))
+
+    def _no_lasting_link(self, url: str, why: str, wait: float) -> None:
         self._trouble = why
         self.counts.dials.labels("failed").inc()
         self._no_link.add(log.warning, server=url, why=why, again_in_seconds=round(wait, 1))

@@ -25,8 +25,8 @@ BACKOFF_MOST = 15.0
 
 
 LASTING = 5.0
-"""Seconds after which a link counts as one that works. One that ends before is a failed attempt: a server or a proxy
-that ends each link at once would otherwise be dialled 20 times a second."""
+"""Seconds after which a link counts as one that works. After one that ends before, the agent waits as after a failure:
+a server or a proxy that ends each link at once would otherwise be dialled 20 times a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class Reached:
 
 @dataclass(slots=True)
 class _Way:
-    """An address of the server: how often it failed in a row, when it may be dialled again, and since when it has a
-    link, None if it failed since."""
+    """An address of the server: how often it failed in a row, how many links in a row did not last, and when it may be
+    dialled again."""
 
     failures: int = 0
+    brief: int = 0
     not_before: float = 0.0
-    linked: float | None = None
 
 
 @dataclass(slots=True)
@@ -89,17 +89,20 @@ class Plan:
     def failed(self, url: str, now: float) -> float:
         """There is no link. Returns after how many seconds the address is dialled again."""
         way = self._way(url)
-        if way.linked is not None and now - way.linked >= LASTING:
-            way.failures = 0
-        way.linked = None
-        wait: float = self.rand() * min(BACKOFF_MOST, BACKOFF_FIRST * 2**way.failures)
-        way.failures = min(way.failures + 1, 16)
-        way.not_before = now + wait
-        return wait
+        way.failures += 1
+        return self._back_off(way, way.failures, now)
 
-    def succeeded(self, url: str, now: float) -> None:
+    def ended(self, url: str, now: float, lasted: float) -> float:
+        """A link that this end did not end lasted so many seconds. Returns after how many seconds the address is
+        dialled again."""
+        way = self._way(url)
+        way.brief = way.brief + 1 if lasted < LASTING else 0
+        return self._back_off(way, way.brief, now) if way.brief else 0.0
+
+    def succeeded(self, url: str) -> None:
         """There is a link."""
-        self._way(url).linked = now
+        way = self._way(url)
+        way.failures, way.not_before = 0, 0.0
 
     def sticky(self, now: float, links: Sequence[Reached], live: Sequence[str]) -> tuple[int, int] | None:
         """How many of how many server processes are reached, once, after the fast dials did not reach all."""
@@ -118,6 +121,11 @@ class Plan:
         if len(self.urls) == 1:
             return []
         return [url for url in self.urls if url not in {each.url for each in links if each.fresh}]
+
+    def _back_off(self, way: _Way, times: int, now: float) -> float:
+        wait: float = self.rand() * min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(times - 1, 16))
+        way.not_before = now + wait
+        return wait
 
     def _way(self, url: str) -> _Way:
         return self._ways.setdefault(url, _Way())
