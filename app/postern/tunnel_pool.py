@@ -30,13 +30,13 @@ from postern.http_client import (
     Response,
     tls,
 )
-from postern.tunnels import OpenTunnel, Reason, Tunnel, TunnelRefused
+from postern.tunnels import AGENT_WAIT, AgentWait, OpenTunnel, Reason, Tunnel, TunnelRefused
 
 REASON = "postern-reason"
 """The header in which an agent that reads requests says why it did not pass one on."""
 
 WAIT_SECONDS = 10.0
-"""How long a request waits for an agent, if its own limit is not shorter."""
+"""How long the attempts of a call wait for an agent together, if its own limit is not shorter."""
 SPARE_SECONDS = 5.0
 """How much longer opening a tunnel may take: the first agent may be silent, and another one is tried."""
 PART_OF_LIMIT = 0.8
@@ -153,14 +153,16 @@ class _Backend(httpcore2.AsyncNetworkBackend):
         del local_address, socket_options
         limit = WAIT_SECONDS if timeout is None else timeout
         wait = WAIT_SECONDS if limit >= WAIT_SECONDS else limit * PART_OF_LIMIT
+        waited = AGENT_WAIT.get() or AgentWait()
+        how: dict[str, Any] = {"entry": ENTRY.get(), "ends_tls": self._ends_tls, "for_agent": not waited.over}
         try:
             with anyio.fail_after(limit + SPARE_SECONDS):
-                tunnel = await self._open(
-                    self._gateway, host, port, entry=ENTRY.get(), ends_tls=self._ends_tls, wait=wait
-                )
+                tunnel = await self._open(self._gateway, host, port, wait=wait, **how)
         except TunnelRefused as refused:
+            waited.over |= refused.reason is Reason.NO_AGENT
             raise _refusal(refused) from None
         except TimeoutError:
+            waited.over = True
             text = "no agent answered in time"
             raise _Refused(TunnelRefused(Reason.NO_AGENT, self._gateway, "", host, port, text)) from None
         return _Stream(tunnel, tunnel, host, port)

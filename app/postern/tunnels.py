@@ -1,5 +1,9 @@
 """What a gateway and those that use it say to each other: how a tunnel is opened, and why it is not."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -48,8 +52,33 @@ class Tunnel(ByteStream):
 
 class OpenTunnel(Protocol):
     """Opens a tunnel by an agent of a gateway. `entry` is for the agent's log. With `ends_tls` the agent reads the
-    requests in the tunnel. It waits at most `wait` seconds for an agent. Raises TunnelRefused."""
+    requests in the tunnel. It takes at most `wait` seconds, and waits for an agent only if `for_agent`. Raises
+    TunnelRefused."""
 
     async def __call__(
-        self, gateway: str, host: str, port: int, *, entry: str, ends_tls: bool, wait: float
+        self, gateway: str, host: str, port: int, *, entry: str, ends_tls: bool, wait: float, for_agent: bool = True
     ) -> Tunnel: ...
+
+
+@dataclass(slots=True)
+class AgentWait:
+    """Whether the attempts of one call have waited for an agent already. `over`: they have, in vain."""
+
+    over: bool = False
+
+
+AGENT_WAIT: ContextVar[AgentWait | None] = ContextVar("postern-agent-wait", default=None)
+"""The wait of the call whose request is sent."""
+
+
+@contextmanager
+def one_agent_wait() -> Generator[None]:
+    """All attempts within wait for an agent once, together. Within another one it is part of that."""
+    if AGENT_WAIT.get() is not None:
+        yield
+        return
+    token = AGENT_WAIT.set(AgentWait())
+    try:
+        yield
+    finally:
+        AGENT_WAIT.reset(token)

@@ -21,7 +21,7 @@ from postern.connections.calls.targets import Targets
 from postern.connections.vault.secret import Secret
 from postern.http_client import BY, AgentLost, ConnectError, NotOpened, ReadTimeout, SentBy
 from postern.settings import load_settings
-from postern.tunnels import Reason, TunnelRefused
+from postern.tunnels import Reason, TunnelRefused, one_agent_wait
 from tests.connections.counterparts import Answer, Counterpart, Received, Waits, always, listening, reply
 from tests.gateway.contract import AGENT, GATEWAY, HOST, PORT
 from tests.gateway.fake_gateway import FakeGateway
@@ -331,6 +331,22 @@ async def test_a_request_waits_for_an_agent_no_longer_than_for_its_response(seco
     async with site(tmp_path, always(), timeout=seconds) as there:
         await there.client().post("items")
         assert there.gateway.opened[0][-1] == pytest.approx(wait)
+
+
+async def test_all_attempts_of_a_call_wait_for_an_agent_once(tmp_path: Path):
+    """Each of four attempts would hold the call for 10 s."""
+    async with site(tmp_path, always()) as there:
+        there.gateway.agent = ""
+        for _ in range(2):
+            with pytest.raises(NotOpened):
+                await there.client().get("items")
+        assert there.gateway.waited == [True, False, False, False] * 2
+        there.gateway.waited.clear()
+        with one_agent_wait():  # the attempts of `ctx.call`
+            for _ in range(2):
+                with pytest.raises(NotOpened):
+                    await there.client().post("items")
+        assert there.gateway.waited == [True, False]
 
 
 async def test_a_slow_system_is_a_timeout_and_no_lost_agent(tmp_path: Path):

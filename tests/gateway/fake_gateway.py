@@ -64,18 +64,20 @@ class SocketTunnel(Tunnel):
 @dataclass
 class FakeGateway:
     """`ports` has the local port of each address, and `refusing` the reasons of the next attempts. `opened` has the
-    arguments of each attempt."""
+    arguments of each attempt, and `waited` whether it waits for an agent."""
 
     ports: dict[tuple[str, int], int] = field(default_factory=dict)
     refusing: list[Reason] = field(default_factory=list)
     opened: list[tuple[str, str, int, str, bool, float]] = field(default_factory=list)
+    waited: list[bool] = field(default_factory=list)
     tunnels: list[SocketTunnel] = field(default_factory=list)
     agent: str = AGENT
 
     async def open(
-        self, gateway: str, host: str, port: int, *, entry: str, ends_tls: bool, wait: float
+        self, gateway: str, host: str, port: int, *, entry: str, ends_tls: bool, wait: float, for_agent: bool = True
     ) -> SocketTunnel:
         self.opened.append((gateway, host, port, entry, ends_tls, wait))
+        self.waited.append(for_agent)
         if not self.agent or gateway != GATEWAY:
             text = f"no agent of gateway {gateway} is connected"
             raise TunnelRefused(Reason.NO_AGENT, gateway, "", host, port, text)

@@ -96,6 +96,7 @@ MATRIX: dict[str, tuple[str | None, dict[str, Any], str, dict[str, str], tuple[i
     "a page of another site": (MADRID, {}, "madrid", {"Origin": "https://evil.example"}, (401, "origin")),
     "plain http by a proxy": (MADRID, {}, "madrid", {"X-Forwarded-For": "192.0.2.1"}, (401, "insecure-transport")),
     "a gateway that is none": (MADRID, {}, "paris", {}, (404, "not-found")),
+    "a gateway that is none, without a token": (None, {}, "paris", {}, (401, "credentials")),
 }
 
 
@@ -207,6 +208,26 @@ async def test_more_links_than_a_gateway_has_are_refused(tmp_path: Path, local_t
         assert await outcome(here, "oslo", here.token(OSLO)) == 101
         for link in links:
             await link.close()
+
+
+async def test_links_that_begin_at_the_same_moment_are_counted_too(tmp_path: Path, local_tenant: LocalTenant):
+    async with installation(local_tenant, tmp_path) as here, anyio.create_task_group() as group:
+        token, found = here.token(), list[int]()
+
+        async def one() -> None:
+            try:
+                async with here.at("madrid", token):
+                    found.append(101)
+                    await anyio.sleep_forever()
+            except InvalidStatus as refused:
+                found.append(refused.response.status_code)
+
+        for _ in range(MOST_LINKS + 20):
+            group.start_soon(one)
+        await eventually(lambda: len(found) == MOST_LINKS + 20)
+        assert (found.count(101), found.count(429)) == (MOST_LINKS, 20)
+        assert len(here.hub.links["madrid"]) <= MOST_LINKS
+        group.cancel_scope.cancel()
 
 
 async def test_a_revocation_ends_the_link_and_the_agent_gets_no_other(tmp_path: Path, local_tenant: LocalTenant):

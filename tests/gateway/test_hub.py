@@ -264,6 +264,30 @@ async def test_a_call_whose_agent_is_lost_goes_to_the_next_that_comes():
         assert len(here.hub.connected("madrid")) == 1
 
 
+async def test_an_agent_that_comes_late_has_its_time_to_answer():
+    async with site() as here, anyio.create_task_group() as group:
+        at = [0.0]
+        here.hub._clock = lambda: at[0]
+
+        async def come_late() -> None:
+            await settle()
+            at[0] = 2.0 - 1e-9
+            await here.agent("madrid-1")
+
+        group.start_soon(come_late)
+        assert (await here.open(wait=2.0)).agent == "madrid-1"
+
+
+async def test_a_call_that_has_waited_already_waits_no_more_but_has_its_time_where_an_agent_is():
+    async with site() as here:
+        here.hub._clock = lambda: 0.0  # a wait would never end
+        with anyio.fail_after(5), pytest.raises(TunnelRefused) as raised:
+            await here.open(for_agent=False)
+        assert raised.value.reason is Reason.NO_AGENT
+        await here.agent("madrid-1")
+        assert (await here.open(for_agent=False)).agent == "madrid-1"
+
+
 async def test_without_an_agent_the_error_says_which_was_the_last():
     async with site() as here:
         with pytest.raises(TunnelRefused) as raised:

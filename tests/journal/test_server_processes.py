@@ -22,6 +22,8 @@ from postern.journal.schema import idempotency_keys, nodes, runs
 from postern.journal.server_processes import (
     BEAT_EVERY,
     CANCEL_EVERY,
+    FIRST_EVERY,
+    FIRST_LOOKS,
     NO_ROW,
     OUT_OF_TURN,
     SILENCE,
@@ -434,6 +436,26 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
+async def test_the_first_looks_come_sooner_so_that_processes_that_start_together_know_each_other(engine):
+    looks: list[float] = []
+    enough = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == FIRST_LOOKS + 2:
+            enough.set()
+            await asyncio.sleep(60)
+
+    async def look() -> None:
+        pass
+
+    a = Place(engine, "node-1", sleep=sleep)
+    task = asyncio.create_task(a.nodes._repeat(look, BEAT_EVERY, FIRST_LOOKS))
+    await enough.wait()
+    task.cancel()
+    assert looks == [FIRST_EVERY] * FIRST_LOOKS + [BEAT_EVERY] * 2
+
+
 async def test_the_task_beats_every_5_seconds_and_asks_each_second_and_survives_an_outage(engine):
     slept: list[float] = []
     turn = asyncio.Semaphore(0)
@@ -451,7 +473,7 @@ async def test_the_task_beats_every_5_seconds_and_asks_each_second_and_survives_
         for _ in range(3):
             turn.release()
         await until(lambda: len(slept) == 6)
-        assert sorted(slept) == [CANCEL_EVERY] * 2 + [BEAT_EVERY] * 4
+        assert sorted(slept) == [CANCEL_EVERY] * 2 + [FIRST_EVERY] * 2 + [BEAT_EVERY] * 2
         a.away = False
         for _ in range(3):
             turn.release()

@@ -5,16 +5,14 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
 import trustme
 
-from postern.gateway.policy import ROLE
-from postern.local_tenant import LocalTenant, serve
+from postern.local_tenant import LocalTenant
+from tests.process.agents import AGENT, tenant_with_agent, write_agent
 from tests.process.servers import INTERPRETER, Server, running, settings_of, until
 
 WORKFLOWS = """
@@ -25,7 +23,6 @@ async def through(ctx, body: dict) -> dict:
     answer = await ctx.connection(body["entry"]).request(body.get("method", "GET"), body["path"])
     return {"status": answer.status_code, "text": answer.text[:500]}
 """
-AGENT = "nightly-report"
 
 
 class Target(BaseHTTPRequestHandler):
@@ -63,11 +60,7 @@ def private_system(tls: ssl.SSLContext | None = None) -> Iterator[int]:
 @pytest.fixture(scope="module")
 def tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTenant]:
     """A local tenant where one application has the role of agents."""
-    made = LocalTenant.open(tmp_path_factory.mktemp("tenant"))
-    applications = dict(made.directory.applications)
-    applications[AGENT] = replace(applications[AGENT], roles=(ROLE,))
-    directory = replace(made.directory, applications=MappingProxyType(applications))
-    with serve(replace(made, directory=directory)) as tenant:
+    with tenant_with_agent(tmp_path_factory.mktemp("tenant")) as tenant:
         yield tenant
 
 
@@ -130,20 +123,7 @@ auth = {{ type = "none" }}
         )
         settings = settings_of(tenant, folder / "workflows")
         with running("serve", folder, settings) as server:
-            (beside / "secret").write_text(tenant.client_secret(AGENT), "utf-8")
-            (beside / "secret").chmod(0o400)
-            (beside / "gateway.toml").write_text(
-                f"""
-name = "madrid"
-agent = "madrid-host"
-server = "{server.address}"
-tenant_id = "{tenant.tenant_id}"
-audience = "{tenant.audience}"
-authority = "{tenant.authority}"
-ca_bundle = "{tenant.ca_bundle}"
-sign_in = {{ client_id = "{tenant.directory.applications[AGENT].client_id}", client_secret_file = "secret" }}
-status_port = 0
-log_format = "json"
+            rows = f"""
 [[allow]]
 address = "localhost:{tls_port}"
 [[allow]]
@@ -151,9 +131,8 @@ address = "localhost:{port}"
 scheme = "http"
 methods = ["GET"]
 paths = ["/items"]
-""",
-                "utf-8",
-            )
+"""
+            write_agent(beside, tenant, server.address, rows, agent="madrid-host")
             yield Site(server, beside, tls_port, port)
 
 

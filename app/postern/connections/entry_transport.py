@@ -19,6 +19,7 @@ from postern.connections.retry_transport import PASSING, Retries, repeatable
 from postern.http_client import BY, ENTRY, AsyncBaseTransport, Headers, Request, Response, TransportError
 from postern.telemetry.spans import CURRENT, span
 from postern.trace import RUN, Trace, traceparent
+from postern.tunnels import one_agent_wait
 
 DEADLINE = "postern.deadline"
 """The request extension with the deadline of the whole call, redirects and retries included."""
@@ -62,7 +63,8 @@ class EntryTransport(AsyncBaseTransport):
     async def handle_async_request(self, request: Request) -> Response:
         """Send one request, with retries if they are safe and worthwhile. The HTTP client calls this for each hop."""
         self._check(request)
-        return await self.retries.call(self._attempt, request, self.entry, self._deadline(request))
+        with one_agent_wait():
+            return await self.retries.call(self._attempt, request, self.entry, self._deadline(request))
 
     def _check(self, request: Request) -> None:
         if self.place is not None:

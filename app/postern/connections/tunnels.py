@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from contextvars import Context
 from pathlib import Path
+from typing import Any
 
 from postern.connections.route import Route
 from postern.tunnel_pool import TunnelPool
@@ -33,13 +34,13 @@ class Tunnels:
             )
         return made
 
-    async def open(self, gateway: str, host: str, port: int, *, entry: str, ends_tls: bool, wait: float) -> Tunnel:
-        """A new tunnel. Raises TunnelRefused."""
+    async def open(self, gateway: str, host: str, port: int, **how: Any) -> Tunnel:
+        """A new tunnel, as `OpenTunnel` describes it. Raises TunnelRefused."""
         opened = self._opener()
         if opened is None:
             text = "gateways are connected to the server only, and this process is not one"
             raise TunnelRefused(Reason.NO_AGENT, gateway, "", host, port, text)
-        return await opened(gateway, host, port, entry=entry, ends_tls=ends_tls, wait=wait)
+        return await opened(gateway, host, port, **how)
 
     def link_is_going(self, gateway: str) -> None:
         """An agent of this gateway takes no more tunnels: close those that wait for a request."""

@@ -62,13 +62,14 @@ class Endpoint:
     socket: Callable[[Scope], Socket | None]
 
     async def admit(self, name: str, scope: Scope) -> Admitted:
-        """Check a request before anything is upgraded. Raises Refused, and Problem."""
-        policy = self.policies.get(name)
-        if policy is None:
-            raise problem("not-found", reason="the settings have no gateway of this name: see [gateways.NAME]")
+        """Check a request before anything is upgraded. Only a valid token shows which gateways there are.
+        Raises Refused, and Problem."""
         if origin := [value for field, value in scope["headers"] if field == b"origin"]:
             raise Refused([no_origin(f"{len(origin)} Origin fields")])
         caller = await self.identify(scope)
+        policy = self.policies.get(name)
+        if policy is None:
+            raise problem("not-found", reason="the settings have no gateway of this name: see [gateways.NAME]")
         admit(policy, caller)
         socket = self.socket(scope)
         if socket is None:

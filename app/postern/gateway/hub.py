@@ -175,12 +175,15 @@ class Hub:
 
     # tunnels
 
-    async def open(self, gateway: str, host: str, port: int, *, entry: str, ends_tls: bool, wait: float) -> Tunnel:
-        """A tunnel to the target, for this entry of the settings. `wait`: seconds for all attempts. `ends_tls`: the
-        agent ends TLS and reads the requests. Raises TunnelRefused; nothing was sent to the target then."""
+    async def open(
+        self, gateway: str, host: str, port: int, *, entry: str, ends_tls: bool, wait: float, for_agent: bool = True
+    ) -> Tunnel:
+        """A tunnel to the target, for this entry of the settings. `wait`: seconds for all attempts; an agent that comes
+        late has its time to answer beside them. `for_agent`: whether it waits for one. `ends_tls`: the agent ends TLS
+        and reads the requests. Raises TunnelRefused; nothing was sent to the target then."""
         target = _Target(host, port, entry, ends_tls)
         try:
-            tunnel = await self._open(gateway, target, self._clock() + wait)
+            tunnel = await self._open(gateway, target, wait, for_agent=for_agent)
         except TunnelRefused as error:
             self._count(gateway, error.reason)
             self.figures[gateway].error = str(error)
@@ -188,16 +191,18 @@ class Hub:
         self._count(gateway, "opened")
         return tunnel
 
-    async def _open(self, gateway: str, target: _Target, until: float) -> Tunnel:
+    async def _open(self, gateway: str, target: _Target, wait: float, *, for_agent: bool) -> Tunnel:
         tried: set[AgentLink] = set()
         failed: TunnelRefused | None = None
-        agent_until = min(until, self._clock() + AGENT_WAIT)
+        now = self._clock()
+        until, agent_until = now + wait, now + (min(wait, AGENT_WAIT) if for_agent else 0.0)
         while True:
             link = self._choose(gateway, tried)
             if link is not None:
                 tried.add(link)
+                patience = max(until - self._clock(), min(ANSWER_WAIT, wait))
                 try:
-                    return await self._connect(link, target, until, alone=self._choose(gateway, tried) is None)
+                    return await self._connect(link, target, patience, alone=self._choose(gateway, tried) is None)
                 except TunnelRefused as error:
                     if error.reason in FINAL:
                         raise
@@ -211,7 +216,7 @@ class Hub:
         usable = [link for link in self.links[gateway] if link.usable and link not in tried]
         return min(usable, key=lambda link: (len(link.tunnels), link.last_used), default=None)
 
-    async def _connect(self, link: AgentLink, target: _Target, until: float, *, alone: bool) -> Tunnel:
+    async def _connect(self, link: AgentLink, target: _Target, patience: float, *, alone: bool) -> Tunnel:
         """`alone`: no other agent can be tried, so this one has all the time."""
         self._used += 1
         link.last_used = self._used
@@ -221,7 +226,6 @@ class Hub:
         except (LinkError, LinkFull):
             raise lost from None
         tunnel = LinkTunnel(stream, link)
-        patience = max(0.0, until - self._clock())
         opened = False
         try:
             with anyio.move_on_after(patience if alone else min(patience, ANSWER_WAIT)):

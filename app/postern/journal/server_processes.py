@@ -30,6 +30,11 @@ SILENCE = 30.0
 """Seconds: between two beats, between two looks for runs to cancel, and without a beat until a process counts as
 gone."""
 
+FIRST_LOOKS = 10
+FIRST_EVERY = 1.0
+"""The first looks come sooner: processes that start together know each other within a second or two, which agents of
+gateways need."""
+
 OUT_OF_TURN = 1000
 """By how much a beat out of turn differs, so that the next regular one is another value again."""
 
@@ -230,7 +235,7 @@ class ServerProcesses:
         by another attempt. Reads that take long hold up no beat."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._repeat, self.beat, self._beat_every)
-            tasks.start_soon(self._repeat, self.watch, self._beat_every)
+            tasks.start_soon(self._repeat, self.watch, self._beat_every, FIRST_LOOKS)
             tasks.start_soon(self._repeat, self.pass_on, CANCEL_EVERY)
 
     def beat_age(self) -> float:
@@ -290,7 +295,8 @@ class ServerProcesses:
         ids = await self._write(partial(interrupt, node_id=lost.id, now=self._now(), seen=lost.beat))
         log.warning("node-gone", node=lost.id, machine=lost.machine, process=lost.process, runs=len(ids))
 
-    async def _repeat(self, action: Callable[[], Awaitable[None]], every: float) -> None:
+    async def _repeat(self, action: Callable[[], Awaitable[None]], every: float, soon: int = 0) -> None:
+        """The first `soon` repetitions come sooner."""
         trouble = Trouble(log.error, "nodes-not-seen")
         while True:
             try:
@@ -298,4 +304,5 @@ class ServerProcesses:
                 trouble.over()
             except Exception as error:
                 trouble.say(error)
-            await self._sleep(every)
+            await self._sleep(min(every, FIRST_EVERY) if soon > 0 else every)
+            soon -= 1

@@ -43,7 +43,7 @@ class Node:
         """One link."""
         self.links += 1
         io = LinkIO(Dialled(connection), client_side=True)  # type: ignore[arg-type]  # the same methods
-        await self.hub.serve("madrid", AGENT, self.expires_at, io)
+        await connection.close(reason=await self.hub.serve("madrid", AGENT, self.expires_at, io))
 
     def agents(self) -> list[str]:
         """The agents with a link that takes tunnels."""

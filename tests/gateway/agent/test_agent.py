@@ -14,13 +14,15 @@ from structlog.testing import capture_logs
 
 from postern.gateway.agent.agent import Agent
 from postern.gateway.agent.dial import dial
-from postern.gateway.agent.plan import Plan
+from postern.gateway.agent.plan import Plan, Reached
 from postern.gateway.agent.settings import AgentSettings, SignIn
 from postern.gateway.agent.sign_in import SignInFault, Token
+from postern.gateway.hello import AgentState
 from postern.settings import SettingsFault
 from tests.gateway.agent.nodes import Cluster, at_random, cluster
 from tests.gateway.agent.targets import target
-from tests.gateway.agent.test_tunnels import echo, row
+from tests.gateway.agent.test_tunnels import echo, row, unused_port
+from tests.table import table
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -161,6 +163,54 @@ async def test_after_the_server_was_gone_the_links_come_back(monkeypatch: pytest
                 await until(lambda: all_reached(again))
                 assert agent.health()[1]["last_error"] == ""
     assert [each["why"] for each in logs if each["event"] == "gateway_link_ended"][:1] == ["cut"]
+
+
+async def test_the_log_has_the_reason_with_which_the_server_closed_a_link():
+    with capture_logs() as logs:
+        async with cluster("one") as at, agent_of(settings(at.url)):
+            await until(lambda: all_reached(at))
+            at.nodes[0].hub.end(lambda _: True)
+            await until(lambda: any(each["event"] == "gateway_link_ended" for each in logs))
+    why = next(each["why"] for each in logs if each["event"] == "gateway_link_ended")
+    assert why == "the server closed it: the access of the agent was revoked"
+
+
+async def test_the_server_learns_which_nodes_an_agent_reaches_and_what_failed_last():
+
+    def said(at: Cluster) -> list[AgentState]:
+        return [link.state for node in at.nodes for link in node.hub.links["madrid"] if link.state is not None]
+
+    async with cluster("one", "two") as at, agent_of(settings(at.url)):
+        await until(lambda: [each.nodes for each in said(at)] == [("one", "two")] * 2)
+        assert {each.error for each in said(at)} == {""}
+    async with cluster("one") as at, agent_of(settings(at.url, f"http://127.0.0.1:{unused_port()}")):
+        await until(lambda: ["refuses connections" in each.error for each in said(at)] == [True])
+
+
+async def test_a_link_that_the_server_ends_at_once_is_a_failed_attempt(monkeypatch: pytest.MonkeyPatch):
+    """It would be dialled 20 times a second otherwise."""
+    monkeypatch.setattr("postern.gateway.hub.MOST_AGENTS", 0)
+    plan = Plan([], rand=lambda: 1.0)
+    async with cluster("one") as at:
+        given = settings(at.url)
+        plan.urls = given.addresses
+        agent = Agent(given, lambda: given, tokens=FewTokens(), plan=plan)
+        async with anyio.create_task_group() as group:
+            group.start_soon(agent.run)
+            await until(lambda: at.dials == 5)
+            why = "the link ended: the server closed it: gateway madrid has 0 agents already"
+            await until(lambda: agent.health()[1]["last_error"] == why)
+            group.cancel_scope.cancel()
+    assert plan.ended(at.url, time.monotonic(), 0.0) >= 1.6
+
+
+async def test_a_server_process_that_only_some_know_of_is_reached_too():
+    """One that began lately is in the lists of the others some seconds later."""
+    order = iter([1, 0, 0, 0, 0])
+    async with cluster(*"abc", choose=lambda nodes: nodes[next(order, 2)]) as at:
+        at.nodes[0].hub._nodes = lambda: ["a"]
+        async with agent_of(settings(at.url)):
+            await until(lambda: all_reached(at))
 
 
 async def test_a_rejected_token_is_reported_with_the_reason_and_the_fix():
@@ -348,3 +398,38 @@ def test_failures_are_backed_off_with_full_jitter():
     assert Plan(["https://a"], rand=lambda: 0.0).failed("https://a", 0.0) == 0.0
     found = plan.next_dial(1.0, [], [])
     assert found == ("https://a", 15.0)
+
+
+def test_links_that_do_not_last_are_backed_off_whatever_succeeds_in_between():
+    plan = Plan(["https://a"], rand=lambda: 1.0)
+    waits = []
+    for _ in range(4):
+        plan.succeeded("https://a")
+        waits.append(plan.ended("https://a", 0.0, 0.1))
+    assert waits == [0.1, 0.2, 0.4, 0.8]
+    assert plan.next_dial(0.0, [], []) == ("https://a", 0.8)
+    assert plan.ended("https://a", 0.0, 3600.0) == 0.0
+    assert plan.ended("https://a", 0.0, 0.1) == 0.1
+
+
+def test_a_success_ends_the_backoff_of_failures():
+    plan = Plan(["https://a"], rand=lambda: 1.0)
+    assert [plan.failed("https://a", 0.0) for _ in range(3)] == [0.1, 0.2, 0.4]
+    plan.succeeded("https://a")
+    assert plan.next_dial(0.0, [], []) == ("https://a", 0.0)
+    assert plan.failed("https://a", 0.0) == 0.1
+
+
+@table("before, warned_at", [(["a"], 10.0), (["a", "b", "c"], 45.0), (["a", "b"], 10.0)])
+def test_server_processes_that_were_never_reached_are_warned_of_sooner_than_lost_ones(
+    before: list[str], warned_at: float
+):
+    """One that was killed stays in the server's list for a while, and no balancer is to blame."""
+    plan, live = Plan(["https://a"]), ["a", "b", "c"]
+    plan.next_dial(0.0, [Reached("https://a", node, fresh=True) for node in before], live)
+    plan.sticky(0.0, [Reached("https://a", node, fresh=True) for node in before], live)
+    links = [Reached("https://a", "a", fresh=True)]
+    plan.next_dial(0.0, links, live)
+    assert plan.sticky(warned_at - 0.1, links, live) is None
+    assert plan.sticky(warned_at, links, live) == (1, 3)
+    assert plan.sticky(warned_at + 60, links, live) is None

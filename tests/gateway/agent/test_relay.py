@@ -123,6 +123,35 @@ async def test_fields_for_one_connection_and_a_reason_of_the_target_do_not_pass(
 
 
 @table(
+    "fields",
+    [
+        "X-HTTP-Method-Override: post\r\nX-Original-URL: /items/8?a=1",
+        "X-Forwarded-Host: {at}\r\nX-Method-Override: HEAD",
+        "X-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4",
+    ],
+)
+async def test_fields_in_place_of_the_method_path_or_host_pass_with_what_the_rows_allow(fields: str):
+    api = Api()
+    async with reached(api) as (here, at):
+        stream = await here.open(at, ends_tls=True)
+        own = fields.replace("{at}", at)
+        response, _ = await answer_to(stream, f"POST /items HTTP/1.1\r\nHost: {at}\r\n{own}\r\n\r\n".encode())
+        assert response.status_code == 200
+    assert own.encode() in api.requests[0]
+
+
+@table("name", ["Proxy", "Transfer_Encoding", "Proxy_Authorization", "Upgrade"])
+async def test_fields_that_a_target_could_take_for_its_own_connection_do_not_pass(name: str):
+    api = Api()
+    async with reached(api) as (here, at):
+        stream = await here.open(at, ends_tls=True)
+        request = f"GET /items HTTP/1.1\r\nHost: {at}\r\n{name}: chunked\r\n\r\n"
+        response, _ = await answer_to(stream, request.encode())
+        assert response.status_code == 200
+    assert b"chunked" not in api.requests[0]
+
+
+@table(
     "method, answer, expected",
     [
         ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"),
@@ -167,6 +196,16 @@ DENIED = [
     ("POST /items HTTP/1.1\r\nHost: {at}\r\nContent-Length : 5", 400),
     ("GET /items HTTP/1.1\r\nHost: {at}\r\nConnection: host", 403),
     ("GET /items HTTP/1.1\r\nHost: {at}\r\nConnection: authorization", 403),
+    ("POST /items HTTP/1.1\r\nHost: {at}\r\nX-HTTP-Method-Override: DELETE", 403),
+    ("POST /items HTTP/1.1\r\nHost: {at}\r\nx_http_method_override: delete", 403),
+    ("POST /items HTTP/1.1\r\nHost: {at}\r\nX-HTTP-Method: MERGE", 403),
+    ("POST /items HTTP/1.1\r\nHost: {at}\r\nX-Method-Override: POST, DELETE", 403),
+    ("GET /items HTTP/1.1\r\nHost: {at}\r\nX-Original-URL: /admin", 403),
+    ("GET /items HTTP/1.1\r\nHost: {at}\r\nX-Rewrite-URL: /items/../admin", 403),
+    ("GET /items HTTP/1.1\r\nHost: {at}\r\nX-Original-URL: http://{at}/items", 403),
+    ("GET /items HTTP/1.1\r\nHost: {at}\r\nX-Forwarded-Host: other.corp", 403),
+    ("GET /items HTTP/1.1\r\nHost: {at}\r\nX-Forwarded-Host: {at}, other.corp", 403),
+    ("GET /items HTTP/1.1\r\nHost: {at}\r\nForwarded: for=1.2.3.4;Host=other.corp", 403),
     ("GET /items HTTP/1.1\r\nHost: {at}\r\nX: " + "y" * 200_000, 431),
     ("nonsense", 400),
 ]

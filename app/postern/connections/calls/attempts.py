@@ -20,6 +20,7 @@ from postern.connections.calls.failures import failed, rejected
 from postern.connections.calls.targets import Target
 from postern.http_client import AsyncClient, Response
 from postern.transient_errors import retry_after
+from postern.tunnels import one_agent_wait
 
 log = structlog.get_logger("postern.calls")
 
@@ -38,12 +39,13 @@ class Attempts:
     async def insist(self, client: AsyncClient, target: Target, sending: Sending, retry: Retry) -> Response:
         """The response, after retries where they are safe and worthwhile. Waits while the same call still runs there do
         not count. Raises CallError."""
-        try:
-            return await self._once(client, target, sending)
-        except CallError as error:
-            if not _worth_it(error, sending):
-                raise
-            return await self._again(client, target, sending, retry, error)
+        with one_agent_wait():
+            try:
+                return await self._once(client, target, sending)
+            except CallError as error:
+                if not _worth_it(error, sending):
+                    raise
+                return await self._again(client, target, sending, retry, error)
 
     async def _again(
         self, client: AsyncClient, target: Target, sending: Sending, retry: Retry, failed: CallError

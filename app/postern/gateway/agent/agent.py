@@ -189,10 +189,10 @@ class Agent:
 
     def _heard(self, session: Session, attempt: object) -> None:
         """The server said something. A second link to a server process is ended; one that has to be renewed is replaced
-        by it."""
+        by it. A server process that began lately may be in the list of some only."""
         state = session.state
         assert state is not None  # noqa: S101 - it is called after a line
-        self._live = state.nodes
+        self._live = tuple(sorted({node for each in self.sessions if each.state for node in each.state.nodes}))
         if attempt in self._dialling:
             self._dialling.discard(attempt)
             self._linked(session, state)
@@ -216,18 +216,28 @@ class Agent:
             each.replace()
 
     def _ended(self, session: Session, why: str) -> None:
+        if session.duplicate:
+            return
         if session.state is None:
             self._failed(session.url, f"the link ended: {why}")
-        elif not session.duplicate:
-            log.info("gateway_link_ended", node=session.state.node, server=session.url, why=why)
+            return
+        log.info("gateway_link_ended", node=session.state.node, server=session.url, why=why)
+        now = time.monotonic()
+        if not session.draining and (wait := self._plan.ended(session.url, now, now - session.began)):
+            self._no_lasting_link(session.url, f"the link ended: {why}", wait)
 
     def _failed(self, url: str, why: str) -> None:
-        wait = self._plan.failed(url, time.monotonic())
+        self._no_lasting_link(url, why, self._plan.failed(url, time.monotonic()))
+
+    def _no_lasting_link(self, url: str, why: str, wait: float) -> None:
         self._trouble = why
         self.counts.dials.labels("failed").inc()
         self._no_link.add(log.warning, server=url, why=why, again_in_seconds=round(wait, 1))
 
     def _notify(self) -> None:
+        nodes = tuple(sorted({each.node for each in self._reached()}))
+        for session in self.sessions:
+            session.tell(nodes, self._trouble)
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 

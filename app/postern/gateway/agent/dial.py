@@ -85,6 +85,11 @@ class Dialled:
         """Close the connection."""
         await self.socket.close()
 
+    @property
+    def close_reason(self) -> str:
+        """What the server wrote into the end of the WebSocket, "" if it wrote nothing."""
+        return plain((self.socket.close_reason or "")[:MOST_DETAIL])
+
 
 class _Straight(connect):
     """A connection that follows no redirect."""

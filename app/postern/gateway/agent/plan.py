@@ -12,14 +12,21 @@ FAST_EVERY = 0.05
 FAST_SECONDS = 5.0
 """How long it dials fast after the missing server processes changed."""
 SLOW_EVERY = 5.0
-STICKY_SECONDS = 30.0
-"""After how long missing server processes are warned of: one that ended is in the list for a while."""
+STICKY_SECONDS = 10.0
+"""After how long server processes that were never reached are warned of: some turns after the fast dials."""
+LOST_SECONDS = 45.0
+"""The same where each missing one was reached before: one that ended without a word is in the list for 30 to 40 s."""
 
 DIALS_AT_A_TIME = 4
 
 BACKOFF_FIRST = 0.1
 BACKOFF_MOST = 15.0
 """Seconds between failed attempts: any time up to the limit, which doubles (full jitter)."""
+
+
+LASTING = 5.0
+"""Seconds after which a link counts as one that works. After one that ends before, the agent waits as after a failure:
+a server or a proxy that ends each link at once would otherwise be dialled 20 times a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +41,11 @@ class Reached:
 
 @dataclass(slots=True)
 class _Way:
-    """An address of the server: how often it failed in a row, and when it may be dialled again."""
+    """An address of the server: how often it failed in a row, how many links in a row did not last, and when it may be
+    dialled again."""
 
     failures: int = 0
+    brief: int = 0
     not_before: float = 0.0
 
 
@@ -52,6 +61,7 @@ class Plan:
     _last: float = float("-inf")
     _turn: int = 0
     _warned: bool = False
+    _known: set[str] = field(default_factory=set)
 
     def next_dial(self, now: float, links: Sequence[Reached], live: Sequence[str]) -> tuple[str, float] | None:
         """The address to dial and the moment, from `now` on; None if nothing is missing. `live` are the server
@@ -79,20 +89,29 @@ class Plan:
     def failed(self, url: str, now: float) -> float:
         """There is no link. Returns after how many seconds the address is dialled again."""
         way = self._way(url)
-        wait: float = self.rand() * min(BACKOFF_MOST, BACKOFF_FIRST * 2**way.failures)
-        way.failures = min(way.failures + 1, 16)
-        way.not_before = now + wait
-        return wait
+        way.failures += 1
+        return self._back_off(way, way.failures, now)
+
+    def ended(self, url: str, now: float, lasted: float) -> float:
+        """A link that this end did not end lasted so many seconds. Returns after how many seconds the address is
+        dialled again."""
+        way = self._way(url)
+        way.brief = way.brief + 1 if lasted < LASTING else 0
+        return self._back_off(way, way.brief, now) if way.brief else 0.0
 
     def succeeded(self, url: str) -> None:
         """There is a link."""
-        self._ways[url] = _Way()
+        way = self._way(url)
+        way.failures, way.not_before = 0, 0.0
 
     def sticky(self, now: float, links: Sequence[Reached], live: Sequence[str]) -> tuple[int, int] | None:
         """How many of how many server processes are reached, once, after the fast dials did not reach all."""
         reached = {each.node for each in links}
+        self._known |= reached
+        self._known &= {*live, *reached}
         missing = frozenset(live) - reached
-        if self._warned or not reached or not missing or now - self._since < STICKY_SECONDS:
+        patience = LOST_SECONDS if missing <= self._known else STICKY_SECONDS
+        if self._warned or not reached or not missing or now - self._since < patience:
             return None
         self._warned = True
         return len(reached & set(live)), len(set(live))
@@ -102,6 +121,11 @@ class Plan:
         if len(self.urls) == 1:
             return []
         return [url for url in self.urls if url not in {each.url for each in links if each.fresh}]
+
+    def _back_off(self, way: _Way, times: int, now: float) -> float:
+        wait: float = self.rand() * min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(times - 1, 16))
+        way.not_before = now + wait
+        return wait
 
     def _way(self, url: str) -> _Way:
         return self._ways.setdefault(url, _Way())

@@ -14,6 +14,7 @@ import h11
 from anyio.abc import ByteStream
 
 from postern.gateway.agent.allowed import Denied, Target
+from postern.gateway.agent.overrides import Overrides, overrides, same_name
 from postern.gateway.agent.rows import Row, host_name
 from postern.gateway.reasons import REASON_HEADER, Reason
 
@@ -28,9 +29,11 @@ _HOP_BY_HOP = frozenset(
     {
         *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection"),
         *(b"te", b"trailer", b"transfer-encoding", b"upgrade"),
+        b"proxy",
     }
 )
-"""Fields for one connection only (RFC 9110, section 7.6.1)."""
+"""Fields for one connection only (RFC 9110, section 7.6.1), and the one that CGI takes for its own proxy
+(CVE-2016-5385)."""
 _OPTIONS = frozenset({b"close", b"keep-alive", b"te", b"upgrade"})
 """What a caller's `Connection` may name. Others could remove fields that the target relies on."""
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?")
@@ -119,19 +122,21 @@ class Relay:
         return found
 
     def _wrong_with(self, request: h11.Request, method: str, path: bytes) -> Denied | None:
-        if (text := _ambiguous(request)) or (text := self._other_host(request)):
+        more = overrides(request.headers)
+        host = next(value.decode("latin-1") for name, value in request.headers if name == b"host")
+        text = _ambiguous(request, more) or next(filter(None, map(self._other_host, [host, *more.hosts])), "")
+        if text:
             return Denied(Reason.REQUEST_NOT_ALLOWED, text)
-        found = self._check(method, path)
-        return found if isinstance(found, Denied) else None
+        decided = (self._check(each, at) for each in (method, *more.methods) for at in (path, *more.paths))
+        return next((found for found in decided if isinstance(found, Denied)), None)
 
-    def _other_host(self, request: h11.Request) -> str:
+    def _other_host(self, value: str) -> str:
         """A Host that a target with several sites would read as another one than the row's."""
-        value = next(value.decode("latin-1") for name, value in request.headers if name == b"host")
         found = _HOST.fullmatch(value)
         usual = self._at.port in (80, 443)
         if found and host_name(found[1]) == self._at.host and (int(found[2]) == self._at.port if found[2] else usual):
             return ""
-        return f"its Host is not {self._at.address}"
+        return f"its Host, or a field that replaces it, is not {self._at.address}"
 
     async def _send_on(self, request: h11.Request) -> None:
         fields = [(name, value) for name, value in request.headers.raw_items() if _passes(name.lower())]
@@ -269,7 +274,7 @@ class Relay:
             await self._target.send(data)
 
 
-def _ambiguous(request: h11.Request) -> str:
+def _ambiguous(request: h11.Request, more: Overrides) -> str:
     """What two programs could read as different requests (RFC 9112, section 11.2), and what is no request to a
     server."""
     if request.http_version != b"1.1":
@@ -278,7 +283,7 @@ def _ambiguous(request: h11.Request) -> str:
         return "it has a length, and is chunked"
     if not _named_by_connection(request) <= _OPTIONS:
         return "its Connection names other fields"
-    return ""
+    return "a field that replaces its method, path or host names several" if more.unclear else ""
 
 
 def _has(message: h11.Request, name: bytes) -> bool:
@@ -291,4 +296,4 @@ def _named_by_connection(message: h11.Request | h11.Response) -> set[bytes]:
 
 
 def _passes(name: bytes) -> bool:
-    return name not in _HOP_BY_HOP
+    return same_name(name) not in _HOP_BY_HOP

@@ -1,7 +1,9 @@
 """One link of the agent: its WebSocket, what the two ends said of themselves, and its tunnels."""
 
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol
 
 import anyio
@@ -43,6 +45,10 @@ class Socket(Protocol):
     async def aclose(self) -> None:
         """Close the connection."""
 
+    @property
+    def close_reason(self) -> str:
+        """Why the server closed it, "" if it did not say so."""
+
 
 class Session:
     """A link to one server process. `state` is what the server said last, None before its first line. `changed` is
@@ -60,6 +66,7 @@ class Session:
         now: float,
     ) -> None:
         self.url = url
+        self.began = time.monotonic()
         self.state: ServerState | None = None
         self.duplicate = False
         """Whether another link reaches the same server process."""
@@ -87,22 +94,23 @@ class Session:
         return Reached(self.url, self.state.node, fresh=now < self.renew_at and not self.draining)
 
     async def run(self) -> str:
-        """Run until the link ends. Returns why it ended."""
+        """Run until the link ends. Returns why it ended: what the server said, if it closed the link."""
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._expect_hello)
                 group.start_soon(self._drain_if_replaced)
                 why = await self.io.run()
                 group.cancel_scope.cancel()
-            return why
+            said = self._socket.close_reason
         finally:
             with anyio.CancelScope(shield=True):
                 await self._socket.aclose()
+        return f"the server closed it: {said}" if said else why
 
     async def drain(self, seconds: float = DRAIN_SECONDS) -> None:
         """Take no new tunnels, and end the link when those that are open have ended, or after this time. The server
         may have requested a tunnel before it knows."""
-        self._own = AgentState(self._own.agent, self._own.version, draining=True)
+        self._own = replace(self._own, draining=True)
         self._said.set()
         with anyio.move_on_after(seconds):
             await anyio.sleep(LATE_SECONDS)
@@ -110,6 +118,13 @@ class Session:
                 await self._idle.wait()
                 await anyio.sleep(FLUSH_SECONDS)
         self.io.stop("drained")
+
+    def tell(self, nodes: tuple[str, ...], error: str) -> None:
+        """Tell the server which server processes the agent reaches, and its last failure, if that is news."""
+        own = replace(self._own, nodes=nodes, error=error)
+        if own != self._own:
+            self._own = own
+            self._said.set()
 
     def replace(self) -> None:
         """There is a newer link to the same server process: drain this one."""

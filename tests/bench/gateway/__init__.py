@@ -1,0 +1,1 @@
+"""`python -m tests.bench.gateway`: what must hold of calls by a gateway, each bound with what was measured."""
