@@ -14,7 +14,7 @@ from postern.journal.run import State
 from postern.journal.schema import runs
 from postern.journal.shares import ANONYMOUS, EVERYBODY, Holder, holder_of
 from postern.journal.writing.rows import COLUMNS as RUN_COLUMNS
-from postern.journal.writing.rows import run_row
+from postern.journal.writing.rows import PLAIN_BYTES, kept_bytes, run_row
 from postern.journal.writing.statements import insert_rows
 from postern.journal.writing.together import with_together
 
@@ -60,7 +60,11 @@ def accept_all(connection: Connection, given: Sequence[Mapping[str, Any]]) -> li
     return [None] * len(given)
 
 
-@with_together(accept_all)
+def _size(given: Mapping[str, Any]) -> int:
+    return kept_bytes(given["facts"]) + len(given["accepted"].request) + PLAIN_BYTES
+
+
+@with_together(accept_all, _size)
 def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted) -> None:
     """Record a run that is accepted. It may be repeated, also when the run has been claimed."""
     accept_all(connection, [{"facts": facts, "accepted": accepted}])
