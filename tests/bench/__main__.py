@@ -73,7 +73,7 @@ def main() -> int:
                 token=token,
             )
         if options.sleeping:
-            measure_sleeping(options.sleeping, options.seconds, console)
+            measure_sleeping(options.sleeping, options.seconds, console, url)
         if options.cost:
             measure_cost(kinds, options.connections, options.cost, token, console)
             measure_budget(local, token, folder / "budget", batches=options.batches, console=console)

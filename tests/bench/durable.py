@@ -41,7 +41,7 @@ def measure_durable(
         "CPU ms a run, DBOS / Postern",
     ):
         table.add_column(heading, justify="right")
-    for name, server in (("SQLite", ""), *([("PostgreSQL", postgres)] if postgres else [])):
+    for name, server in _databases(postgres):
         for steps in STEPS:
             found = [_round(server, steps, runs) for _ in range(rounds)]
             alone, ours = ([each[kind] for each in found] for kind in ("bare", "postern"))
@@ -58,12 +58,20 @@ def measure_durable(
     console.print(table)
 
 
-def measure_sleeping(many: int, seconds: int, console: Console) -> None:
-    """Print what it costs that no run, and that so many runs sleep."""
-    for count in (0, many):
-        with _database("") as url:
-            found = _measure("postern", url, "idle", count, seconds)
-        console.print(f"{count:,} durable runs sleep: {found['cpu']:.1f} % of a core, {found['kib']:.1f} KiB a run")
+def measure_sleeping(many: int, seconds: int, console: Console, postgres: str) -> None:
+    """Print what it costs that no run, and that so many runs sleep, on each kind of database."""
+    for name, server in _databases(postgres):
+        for count in (0, many):
+            with _database(server) as url:
+                found = _measure("postern", url, "idle", count, seconds)
+            console.print(
+                f"{count:,} durable runs sleep on {name}: {found['cpu']:.1f} % of a core, "
+                f"{found['kib']:.1f} KiB a run, {found['wakes']:.0f} wake-ups a second"
+            )
+
+
+def _databases(postgres: str) -> list[tuple[str, str]]:
+    return [("SQLite", ""), *([("PostgreSQL", postgres)] if postgres else [])]
 
 
 def _round(server: str, steps: int, runs: int) -> dict[str, dict[str, float]]:

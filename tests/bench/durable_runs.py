@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
@@ -22,6 +23,7 @@ from postern.durable.across_loops import new_event_loop
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_url
 from postern.durable.dbos_engine import threads
 from postern.durable.dbos_log import route
+from postern.errors import Problem
 from postern.ids import new_id
 from tests.databases import make_tables
 from tests.durable.host import Host
@@ -141,7 +143,8 @@ async def measure(run: Run, count: int, at_once: int) -> dict[str, float]:
 
 
 async def idle(url: str, count: int, seconds: float) -> dict[str, float]:
-    """What it costs that so many runs sleep: percent of a core, and KiB a run."""
+    """What it costs that so many runs sleep: percent of a core with the writer's process, KiB a run, and how often a
+    thread of this process is woken in a second."""
     async with of_postern(url, 0):
         host = HOSTS[-1]
         before = _memory()
@@ -149,7 +152,13 @@ async def idle(url: str, count: int, seconds: float) -> dict[str, float]:
 
         async def one() -> None:
             async with turns:
-                await host.accept(sleeping)
+                while True:
+                    try:
+                        await host.accept(sleeping)
+                    except Problem:  # too many wait to be started
+                        await asyncio.sleep(0.5)
+                    else:
+                        return
 
         await asyncio.gather(*(one() for _ in range(count)))
 
@@ -162,10 +171,27 @@ async def idle(url: str, count: int, seconds: float) -> dict[str, float]:
             await asyncio.sleep(0.2)
         await asyncio.sleep(1)
         memory = _memory() - before
-        began, cpu = time.perf_counter(), time.process_time()
+        writer: Any = host.journal._writer._link._process  # type: ignore[union-attr]
+        began, cpu, woken = time.perf_counter(), _seconds(writer.pid), _switches()
         await asyncio.sleep(seconds)
-        used = (time.process_time() - cpu) / (time.perf_counter() - began)
-        return {"cpu": 100 * used, "kib": memory / count if count else 0.0}
+        passed = time.perf_counter() - began
+        used, wakes = _seconds(writer.pid) - cpu, _switches() - woken
+        return {"cpu": 100 * used / passed, "kib": memory / count if count else 0.0, "wakes": wakes / passed}
+
+
+def _seconds(writer: int) -> float:
+    """Processor seconds of this process and of the writer's."""
+    fields = Path(f"/proc/{writer}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return time.process_time() + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _switches() -> int:
+    """How often the threads of this process have gone to sleep."""
+    found = 0
+    for path in Path("/proc/self/task").iterdir():
+        lines = (path / "status").read_text(encoding="ascii").splitlines()
+        found += sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
+    return found
 
 
 def _memory() -> float:

@@ -130,7 +130,7 @@ class Host:
             self.seals,
             self._digest,
             10_000,
-            engine.accepted,
+            engine,
             self._check,
             engine._now,
             self._fail,

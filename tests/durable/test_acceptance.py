@@ -24,7 +24,7 @@ from postern.ids import new_id
 from postern.journal.durable_acceptance import Accepted, Ready, accept
 from postern.journal.durable_acceptance import waiting as waiting_runs
 from postern.journal.durable_outcomes import record_outcome
-from postern.journal.durable_runs import Hold, claim
+from postern.journal.durable_runs import Claimed, Hold, claim, take
 from postern.journal.durable_tables import durable_runs
 from postern.journal.idempotency_keys import KEPT_FOR
 from postern.journal.journal import Journal
@@ -60,12 +60,14 @@ async def inline(ctx, body: dict[str, str]) -> str:
 
 
 class Desk:
-    """Acceptance on a journal. `heard` counts what was accepted."""
+    """Acceptance on a journal. `heard` counts what was accepted and waits to be claimed."""
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self.room = Room(Threads("workflow"))
-        self.heard = 0
+        self.heard = self.reserved = 0
+        self.node: str | None = None
+        self.begun: list[Claimed | None] = []
         self.left = 1.0
         self.failed: BaseException | None = None
 
@@ -76,7 +78,7 @@ class Desk:
             seals or NoSeal(),
             lambda _: "digest",
             most,
-            self._hear,
+            self,
             self._read,
             lambda: 1000.0,
             self._fail,
@@ -97,7 +99,16 @@ class Desk:
 
         return len(await self.rows()), len(await self.rows(durable_runs)), len(await self.rows(idempotency_keys))
 
-    def _hear(self) -> None:
+    def reserve(self, workflow: Any) -> str | None:
+        """See Places: `node` has a free one, if it is set."""
+        self.reserved += self.node is not None
+        return self.node
+
+    def begin_reserved(self, claimed: Claimed | None) -> None:
+        self.reserved -= 1
+        self.begun.append(claimed)
+
+    def accepted(self) -> None:
         self.heard += 1
 
     async def _read(self, run: Run, read: Callable[[], Any], seconds: float) -> tuple[Mapping[str, Any], float]:
@@ -365,6 +376,42 @@ async def test_a_run_whose_caller_got_an_error_is_taken_back_unless_it_has_been_
         await desk.journal.write(partial(claim, node="n", limits={}, most=9))
     await desk.journal.write(partial(take_back, run_id=run.id, scope=key.scope))
     assert await desk.count() == ((1, 1, 1) if claimed else (0, 0, 0))
+
+
+@pytest.mark.parametrize("key", ["", "k"])
+async def test_a_run_with_a_place_here_is_claimed_with_its_acceptance(desk: Desk, key: str):
+    desk.node = "here"
+    run = await desk.start(key=key)
+    (row,), (kept,) = await desk.rows(), await desk.rows(durable_runs)
+    assert (row.state, kept.phase, kept.owner, kept.attempt) == ("Running", "running", "here", 1)
+    found = [(each.run_id, each.attempt, each.request) for each in desk.begun if each]
+    assert (found, desk.heard, desk.reserved) == ([(run.id, 1, kept.request)], 0, 0)
+    if key:  # the same again is no other run
+        assert (await desk.start(key=key)).id == run.id
+        assert (desk.begun[1:], desk.reserved, await desk.count()) == ([None], 0, (1, 1, 1))
+
+
+async def test_the_place_of_a_run_that_is_not_recorded_is_free_again(desk: Desk):
+    desk.node = "here"
+    desk.journal.available = False
+    with pytest.raises(Problem):
+        await desk.acceptance()._recorded(
+            Run(new_id(), book, ANYONE, Request("POST", "/triggers/book"), 1000.0), None, Accepted("d", "", node="here")
+        )
+    desk.journal.available = True
+    assert (desk.begun, await desk.count()) == ([None], (0, 0, 0))
+
+
+@pytest.mark.parametrize("taken", [False, True])
+async def test_a_run_with_a_place_whose_caller_got_an_error_is_taken_back_unless_another_has_it(
+    desk: Desk, taken: bool
+):
+    desk.node = "here"
+    run = await desk.start()
+    if taken:
+        await desk.journal.write(partial(take, run_id=run.id, node="there"))
+    await desk.journal.write(partial(take_back, run_id=run.id, scope="", node="here"))
+    assert await desk.count() == ((1, 1, 0) if taken else (0, 0, 0))
 
 
 async def test_the_key_is_kept_as_the_run_of_an_inline_workflow_keeps_it(desk: Desk):

@@ -19,12 +19,14 @@ class Gate:
 
     begun: asyncio.Event
     open: asyncio.Event
+    between: asyncio.Event
+    goes_on: asyncio.Event
 
 
 @pytest.fixture(autouse=True)
 async def nothing_done() -> None:
     DONE.clear()
-    Gate.begun, Gate.open = asyncio.Event(), asyncio.Event()
+    Gate.begun, Gate.open, Gate.between, Gate.goes_on = (asyncio.Event() for _ in range(4))
 
 
 async def first() -> str:
@@ -69,6 +71,8 @@ async def test_a_finished_step_is_not_repeated_after_a_crash(durable_host: Host)
 @workflow(access=anonymous(), durable=True)
 async def cut_short(ctx) -> list[str]:
     found = [await ctx.step(first)]
+    Gate.between.set()
+    await Gate.goes_on.wait()
     try:
         async with asyncio.timeout(0.05 if DONE == ["first"] else None):
             found.append(await ctx.step(first, name="cut"))
@@ -80,7 +84,7 @@ async def cut_short(ctx) -> list[str]:
 async def test_a_step_that_is_cancelled_before_dbos_looks_at_it_has_its_number(
     durable_host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The event loop of DBOS is busy meanwhile."""
+    """The event loop of DBOS is busy meanwhile, in an execution that is not the first."""
     usual = DbosCheckpoints.step
 
     async def step(self, name, body):
@@ -91,6 +95,10 @@ async def test_a_step_that_is_cancelled_before_dbos_looks_at_it_has_its_number(
     monkeypatch.setattr(DbosCheckpoints, "step", step)
     durable_host.serve(cut_short)
     run_id = await durable_host.accept(cut_short)
+    await asyncio.wait_for(Gate.between.wait(), 20)
+    await durable_host.crash()
+    Gate.goes_on.set()
+    await durable_host.take_over()
     await asyncio.wait_for(Gate.begun.wait(), 20)
     await durable_host.crash()
     Gate.open.set()

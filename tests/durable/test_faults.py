@@ -14,7 +14,7 @@ from sqlalchemy import event, make_url, text
 
 from postern import anonymous, workflow
 from postern.connections.sealing.sealed_text import CannotOpen
-from postern.durable import dbos_engine
+from postern.durable import dbos_engine, first_checkpoints
 from postern.durable.seals import NoSeal
 from tests.databases import make_tables
 from tests.durable.host import Host
@@ -49,7 +49,8 @@ def troubles(monkeypatch: pytest.MonkeyPatch) -> "asyncio.Queue[str]":
             if name == "checkpoint-not-kept":
                 loop[0].call_soon_threadsafe(found.put_nowait, fields["cause"])
 
-    monkeypatch.setattr(dbos_engine, "log", Log())
+    for module in (first_checkpoints, dbos_engine):
+        monkeypatch.setattr(module, "log", Log())
     monkeypatch.setattr(Seen, "loop", loop, raising=False)
     return found
 
@@ -86,6 +87,20 @@ async def opened(url: str, checkpoints: str = "") -> AsyncIterator[Host]:
         await host.close()
 
 
+async def at_its_gate(host: Host, *, again: bool) -> str:
+    """The id of a run whose step `gate` is under way: in its first execution, or in another one."""
+    host.serve(work)
+    run_id = await host.accept(work)
+    await asyncio.wait_for(Seen.begun.wait(), 20)
+    if again:
+        Seen.begun.clear()
+        await host.crash()
+        await host.take_over()
+        await asyncio.wait_for(Seen.begun.wait(), 20)
+        Seen.done.remove("gate")
+    return run_id
+
+
 async def ends_once(host: Host, run_id: str) -> None:
     """The run goes on, and ends with each of its steps called once."""
     row = await host.outcome(run_id)
@@ -95,13 +110,12 @@ async def ends_once(host: Host, run_id: str) -> None:
 
 @pytest.mark.parametrize("durable_host", [{"most": 100_000}], ids=["most"], indirect=True)
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("again", [False, True], ids=["first", "again"])
 async def test_a_step_that_ends_while_the_disk_is_full_is_kept_when_there_is_room(
-    durable_host: Host, troubles: "asyncio.Queue[str]"
+    durable_host: Host, troubles: "asyncio.Queue[str]", again: bool
 ) -> None:
     Seen.loop.append(asyncio.get_running_loop())  # type: ignore[attr-defined]
-    durable_host.serve(work)
-    run_id = await durable_host.accept(work)
-    await asyncio.wait_for(Seen.begun.wait(), 20)
+    run_id = await at_its_gate(durable_host, again=again)
     Seen.result = "3" * 50_000  # more than the pages have room for
     with full(durable_host):
         Seen.open.set()
@@ -166,9 +180,14 @@ async def test_a_step_that_ends_while_the_socket_of_the_database_is_gone_is_kept
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("name", ["127.0.0.1", "database.test"], ids=["tcp", "name"])
+@pytest.mark.parametrize(
+    ("name", "again"),
+    [("127.0.0.1", False), ("127.0.0.1", True), ("database.test", False)],
+    ids=["tcp", "again", "name"],
+)
 async def test_a_step_that_ends_while_the_database_is_not_reachable_is_kept_when_it_is(
     name: str,
+    again: bool,
     postgres_databases: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -189,9 +208,7 @@ async def test_a_step_that_ends_while_the_database_is_not_reachable_is_kept_when
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with postgres_databases.one() as url:
         async with Forward(url) as forward, opened(forward.url(), forward.url(name)) as host:
-            host.serve(work)
-            run_id = await host.accept(work)
-            await asyncio.wait_for(Seen.begun.wait(), 20)
+            run_id = await at_its_gate(host, again=again)
             named[0] = False
             await forward.cut(listening=name == "database.test")
             Seen.open.set()

@@ -6,13 +6,14 @@ from functools import partial
 from typing import Any
 
 import pytest
-from dbos import DBOS
+from sqlalchemy.exc import OperationalError
 
 from postern import Context, anonymous, workflow
-from postern.durable import dbos_engine, engine
-from postern.durable.checkpoints import Checkpoints, Lost
-from postern.durable.dbos_engine import DbosEngine
-from postern.durable.late_checkpoints import LateCheckpoints, Opening
+from postern.durable import engine, first_checkpoints
+from postern.durable.checkpoint_writer import CheckpointWriter
+from postern.durable.checkpoints import Lost
+from postern.durable.dbos_rows import Begins
+from postern.durable.first_checkpoints import FirstCheckpoints
 from postern.journal.durable_runs import take
 from tests.durable.host import TAKE_OVER, Host
 from tests.journal.operations import execute
@@ -40,16 +41,16 @@ async def nothing_done() -> None:
 @pytest.fixture
 def slow_dbos(monkeypatch: pytest.MonkeyPatch) -> None:
     """DBOS takes its first run when `Gate.dbos` is set."""
-    usual, calls = DbosEngine.begin, list[None]()
+    usual, calls = CheckpointWriter.write, list[None]()
 
-    async def begin(self: DbosEngine, run_ids: Any) -> list[str]:
-        calls.append(None)
-        if len(calls) == 1:
+    async def write(self: CheckpointWriter[Any], row: Any, size: int = 0) -> Any:
+        if isinstance(row, Begins) and not calls:
+            calls.append(None)
             Gate.at_dbos.set()
             await Gate.dbos.wait()
-        return await usual(self, run_ids)
+        return await usual(self, row, size)
 
-    monkeypatch.setattr(DbosEngine, "begin", begin)
+    monkeypatch.setattr(CheckpointWriter, "write", write)
 
 
 async def say(what: str) -> str:
@@ -134,11 +135,6 @@ async def test_a_run_that_is_cancelled_while_dbos_takes_it_begins_no_step(durabl
     durable_host.engine.cancel(run_id, "", ended=False)
     assert (await durable_host.outcome(run_id)).state == "Cancelled"
     Gate.dbos.set()
-
-    async def nothing_waits() -> bool:
-        return not durable_host.engine.store.dbos._openings
-
-    await durable_host.until(nothing_waits)
     assert (DONE, durable_host.engine.idle) == ([], True)
 
 
@@ -179,29 +175,27 @@ async def test_a_run_whose_database_of_checkpoints_is_away_at_its_first_step_goe
     durable_host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "IN_TROUBLE", 0.1)
-    usual, calls = DBOS.start_workflow_async, list[None]()
+    usual, calls = CheckpointWriter.write, list[None]()
 
-    async def away(*args: Any, **options: Any) -> Any:
-        calls.append(None)
-        if len(calls) < 3:
-            raise ConnectionError
-        return await usual(*args, **options)
+    async def away(self: CheckpointWriter[Any], row: Any, size: int = 0) -> Any:
+        if isinstance(row, Begins):
+            calls.append(None)
+            raise OperationalError("INSERT", {}, Exception("gone"))
+        return await usual(self, row, size)
 
-    monkeypatch.setattr(DBOS, "start_workflow_async", away)
+    monkeypatch.setattr(CheckpointWriter, "write", away)
     Gate.open.set()
     durable_host.serve(one_step)
     run_id = await durable_host.accept(one_step)
     assert (await durable_host.outcome(run_id)).state == "Succeeded"
     assert DONE == ["gate"]
-    assert ((await durable_host.durable(run_id)).attempt, len(calls)) == (3, 3)
+    assert ((await durable_host.durable(run_id)).attempt, len(calls)) == (2, 1)
 
 
-async def test_a_run_that_dbos_begins_too_late_goes_on_once(
-    durable_host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its first execution gave up, and DBOS calls its workflow after all."""
+async def test_a_run_that_is_taken_too_late_goes_on_once(durable_host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first execution gave up, and the database has the run after all."""
     monkeypatch.setattr(engine, "IN_TROUBLE", 0.1)
-    monkeypatch.setattr(dbos_engine, "OPEN_SECONDS", 0.0)
+    monkeypatch.setattr(first_checkpoints, "OPEN_SECONDS", 0.0)
     Gate.open.set()
     durable_host.serve(one_step)
     run_id = await durable_host.accept(one_step)
@@ -215,7 +209,6 @@ async def test_a_run_that_dbos_knows_already_goes_on_from_its_checkpoints(
 ) -> None:
     """The journal of a backup is a little older than its checkpoints."""
     monkeypatch.setattr(engine, "IN_TROUBLE", 0.1)
-    monkeypatch.setattr(dbos_engine, "OPEN_SECONDS", 0.3)
     durable_host.serve(gathers)
     run_id = await durable_host.accept(gathers)
     await asyncio.wait_for(Gate.begun.wait(), 20)
@@ -229,27 +222,22 @@ async def test_a_run_that_dbos_knows_already_goes_on_from_its_checkpoints(
     assert (await durable_host.durable(run_id)).attempt == 2
 
 
-async def test_what_dbos_offers_too_late_is_not_taken() -> None:
-    opening = Opening()
-    assert opening.here.cancel()
-    assert not opening.offer(LateCheckpoints(never))
-    opening.over.cancel()
-    opening.end(False)
+class Away:
+    """A database of checkpoints that is away."""
 
-
-async def never() -> Checkpoints:
-    raise ConnectionError
+    async def write(self, _row: Any, _size: int = 0) -> Any:
+        raise ConnectionError
 
 
 async def test_no_step_of_an_execution_goes_on_after_dbos_did_not_take_it() -> None:
-    late = LateCheckpoints(never)
+    first = FirstCheckpoints("run", Away())  # type: ignore[arg-type]
 
     async def body(_: int) -> str:
         raise AssertionError
 
-    found = await asyncio.gather(*(late.step(name, body) for name in "abc"), return_exceptions=True)
+    found = await asyncio.gather(*(first.step(name, body) for name in "abc"), return_exceptions=True)
     assert [type(each) for each in found] == [Lost] * 3
-    assert isinstance(late.failed, ConnectionError)
+    assert isinstance(first.failed, ConnectionError)
 
 
 @workflow(access=anonymous(), durable=True)

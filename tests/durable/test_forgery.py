@@ -183,6 +183,30 @@ async def test_a_signal_of_another_sender_or_name_does_not_open(durable_host: Ho
     assert row.reason == "key-unavailable"
 
 
+@workflow(access=anonymous(), durable=True)
+async def waits_twice(ctx) -> Any:
+    found = [await ctx.wait_for("go"), await ctx.wait_for("go")]
+    return [each.body for each in found]
+
+
+async def test_a_signal_that_was_taken_is_taken_by_no_other_wait(durable_host: Host) -> None:
+    """The journal says that it was not taken, and Postern has sealed it."""
+    await durable_host.restart_with(KeySeals(Ring(v1=KEY)))
+    durable_host.serve(waits_twice)
+    run_id = await durable_host.accept(waits_twice)
+    await durable_host.until(lambda: _evicted(durable_host, run_id))
+    await durable_host.send(run_id, '{"paid": true}')
+
+    async def waits_again() -> bool:
+        query = text("SELECT taken_by FROM signals")
+        taken = await durable_host.journal.read(lambda connection: connection.execute(query).scalar())
+        return taken is not None and await _evicted(durable_host, run_id)
+
+    await durable_host.until(waits_again)
+    row = await forged(durable_host, run_id, "UPDATE signals SET taken_by = NULL", DUE)
+    assert row.reason == "key-unavailable"
+
+
 async def test_a_run_that_is_woken_early_waits_for_its_own_time(durable_host: Host) -> None:
     """Its end is in its checkpoint, which is sealed."""
     await durable_host.restart_with(KeySeals(Ring(v1=KEY)))

@@ -24,6 +24,7 @@ from postern.journal.writing.queue import (
     Queue,
 )
 from postern.journal.writing.rows import MAX_KEPT_BYTES, MAX_MESSAGE, facts, kept_bytes, run_row
+from postern.journal.writing.together import work_of
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +56,7 @@ LOOP.close()
 
 
 def operation(size: int = 0) -> Operation:
-    return Operation(pickle.dumps(partial(print, b"x" * size)), None, None)
+    return Operation(*work_of(partial(print, b"x" * size)), None, None)
 
 
 def fill(queue: Queue, *callers: tuple[Caller, str], size: int) -> dict[tuple[Caller, str], int]:
@@ -205,7 +206,7 @@ def test_many_small_runs_share_their_batches_in_the_order_in_which_they_came(eac
     found, operations, batches = [], [], 0
     while (taken := queue.take(begun=False)) is not None:
         batches += 1
-        size = sum(map(kept_bytes, taken.runs)) + sum(len(each.pickled) for each in taken.operations)
+        size = sum(map(kept_bytes, taken.runs)) + sum(each.size for each in taken.operations)
         assert size <= BATCH_BYTES + LARGE_BYTES
         assert len(taken.runs) == len(taken.waiters)
         found += [row[0] for row in taken.runs]
@@ -267,7 +268,7 @@ def test_what_callers_no_longer_wait_for_leaves_the_runs_queued():
     queue = Queue()
     for size in (10, MEGABYTE):
         end(queue, run_of(size), operation())
-        queue.operate(Operation(operation(size).pickled, asyncio.Future(loop=LOOP), None))
+        queue.operate(Operation(*work_of(partial(print, b"x" * size)), asyncio.Future(loop=LOOP), None))
     waiters, operations = queue.abandoned()
     assert (len(waiters), len(operations)) == (2, 4)
     taken = queue.take(begun=False)

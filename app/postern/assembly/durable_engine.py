@@ -128,7 +128,7 @@ def _choice(base: Foundation, runs: RunsPart, engine: DurableEngine, seals: Seal
         seals,
         digest_of=lambda name: triggers()[name].sha256,
         most=settings.durable_waiting,
-        accepted=engine.accepted,
+        places=engine,
         read=runs.runner.read,
         now=time.time,
         fail=runs.runner.fail,

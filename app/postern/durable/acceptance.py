@@ -16,6 +16,7 @@ from postern.durable.waiting import Waiting
 from postern.errors import problem
 from postern.journal.clock import times_of_key
 from postern.journal.durable_acceptance import Accepted, accept, remove_unclaimed
+from postern.journal.durable_runs import Claimed as ClaimedRun
 from postern.journal.idempotency_keys import KEPT_FOR, Claim, Claimed, Kept, claim, forget, release, settle
 from postern.journal.run import Outcome, Run, State
 from postern.journal.shares import holder_of
@@ -43,10 +44,25 @@ class Records(RunRecords, Protocol):
         """The result of a query; see Journal."""
 
 
+class Places(Protocol):
+    """The places in which runs are executed here."""
+
+    def reserve(self, workflow: Workflow) -> str | None:
+        """Take a place for a run that is about to be accepted. Returns this server process, which `begin_reserved` is
+        to be told of what became of it; None if the run has to wait to be claimed, here or elsewhere."""
+
+    def begin_reserved(self, claimed: ClaimedRun | None) -> None:
+        """The run whose place was reserved was accepted, and begins; None if it was not."""
+
+    def accepted(self) -> None:
+        """A run was accepted that can be claimed."""
+
+
 class Acceptance:
-    """Accepts durable runs. `digest_of` returns the digest of the file that a workflow is in, `most` may wait.
-    `accepted` is called when a run was accepted: it can be claimed. `read` reads arguments that need a thread, within
-    so many seconds (`Runner.read`). `fail` records a run whose concurrency key could not be had (`Runner.fail`)."""
+    """Accepts durable runs. `digest_of` returns the digest of the file that a workflow is in, `most` may wait. While
+    `places` has a free one, a run is claimed with its acceptance: in the same statements. `read` reads arguments that
+    need a thread, within so many seconds (`Runner.read`). `fail` records a run whose concurrency key could not be had
+    (`Runner.fail`)."""
 
     def __init__(
         self,
@@ -55,7 +71,7 @@ class Acceptance:
         seals: Seals,
         digest_of: Callable[[str], str],
         most: int,
-        accepted: Callable[[], object],
+        places: Places,
         read: Callable[[Run, Read, float], Awaitable[tuple[Mapping[str, Any], float]]],
         now: Callable[[], float],
         fail: Callable[[Run, BaseException], Awaitable[Run]],
@@ -65,7 +81,7 @@ class Acceptance:
         self._seals = seals
         self._digest_of = digest_of
         self._waiting = Waiting(journal.read, most)
-        self._accepted = accepted
+        self._places = places
         self._read = read
         self._now = now
         self._fail = fail
@@ -108,24 +124,21 @@ class Acceptance:
             who = holder_of(caller.kind, caller.tenant_id, caller.object_id, request.client_address)
             if not await self._waiting.take(who):
                 return await self._earlier(run, key)
-            accepted = False
+            waits = False
             try:
-                earlier = await self._record(run, key, started_by, concurrency_key)
-                accepted = earlier is None
+                accepted = await self._accept(run, started_by, concurrency_key)
+                earlier = await self._recorded(run, key, accepted)
+                waits = earlier is None and accepted.node is None
             finally:
-                self._waiting.settle(who, accepted=accepted)
+                self._waiting.settle(who, accepted=waits)
         finally:
             self._room.accepting -= 1
-        if earlier is not None:
-            return earlier
-        self._accepted()
-        return run
+        if waits:
+            self._places.accepted()
+        return earlier or run
 
-    async def _record(
-        self, run: Run, key: Key | None, started_by: StartedBy, concurrency_key: str | None
-    ) -> Run | None:
-        """Record the run with all that is needed to run it, and its key with its 202, in one transaction. Returns the
-        run that the key has already. If the caller is told that nothing was recorded, it is taken back."""
+    async def _accept(self, run: Run, started_by: StartedBy, concurrency_key: str | None) -> Accepted:
+        """What is kept of a run. If there is a place for it here, that is reserved."""
         workflow = run.workflow
         timeout = workflow.timeout if workflow.durable else min(workflow.timeout, DEFAULT_TIMEOUT)
         try:
@@ -133,11 +146,30 @@ class Acceptance:
         except ConnectionFault as fault:
             raise problem("durable-key-unavailable", reason=str(fault), headers={"Retry-After": "5"}) from None
         self._room.check_open()
+        node = self._places.reserve(workflow)
+        return Accepted(self._digest_of(workflow.name), kept, version, concurrency_key, node)
+
+    async def _recorded(self, run: Run, key: Key | None, accepted: Accepted) -> Run | None:
+        """Record a run. If a place is reserved for it, it begins there, or the place is free again."""
+        if accepted.node is None:
+            return await self._record(run, key, accepted)
+        claimed = None
+        try:
+            earlier = await self._record(run, key, accepted)
+            if earlier is None:
+                digest, request, key_version, *_ = accepted
+                claimed = ClaimedRun(run.id, run.workflow.name, 1, digest, key_version, request)
+            return earlier
+        finally:
+            self._places.begin_reserved(claimed)
+
+    async def _record(self, run: Run, key: Key | None, accepted: Accepted) -> Run | None:
+        """Record the run with all that is needed to run it, and its key with its 202, in one transaction. Returns the
+        run that the key has already. If the caller is told that nothing was recorded, it is taken back."""
         run.outcome = accepted_outcome(run.id, preferred=prefers_async(run.request._prefer))
         row = facts(run)
-        accepted = Accepted(self._digest_of(workflow.name), kept, version, concurrency_key)
         accepting = partial(accept, facts=row, accepted=accepted)
-        undo = partial(take_back, run_id=run.id, scope="" if key is None else key.scope)
+        undo = partial(take_back, run_id=run.id, scope="" if key is None else key.scope, node=accepted.node)
         if key is None:
             await self._journal.write(accepting, undo)
             return None
@@ -174,9 +206,10 @@ def look_up(connection: Connection, key: Key, facts: tuple[Any, ...]) -> Claim:
     return found
 
 
-def take_back(connection: Connection, run_id: str, scope: str) -> None:
-    """Undo what was recorded after its caller had got an error, unless the run has been claimed by then."""
-    if remove_unclaimed(connection, run_id):
+def take_back(connection: Connection, run_id: str, scope: str, node: str | None = None) -> None:
+    """Undo what was recorded after its caller had got an error, unless the run has been claimed by then. `node` is the
+    server process for which it was recorded, and which has not begun it."""
+    if remove_unclaimed(connection, run_id, node):
         remove_run(connection, run_id)
         if scope:
             release(connection, scope, run_id)

@@ -26,17 +26,22 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from postern.durable.across_loops import Loop, across, new_event_loop
-from postern.durable.checkpoints import Changed, Checkpoints, Execute, Later, Left, Lost
+from postern.durable.checkpoint_writer import CheckpointWriter
+from postern.durable.checkpoints import Changed, Execute, Later, Left, Lost
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_file, checkpoints_url
 from postern.durable.dbos_log import route
-from postern.durable.late_checkpoints import Opening
+from postern.durable.dbos_rows import DbosRows, Row
+from postern.durable.first_checkpoints import WAITS, FirstCheckpoints
 from postern.durable.text_serializer import TextSerializer, forbid_pickles
 
 if TYPE_CHECKING:
+    from dbos._sys_db import SystemDatabase
     from sqlalchemy import Engine
 
 QUEUE = "resumed"
 """The only queue: of runs that go on."""
+WORKFLOW = "run"
+"""The only workflow of DBOS, whose argument is the id of a run."""
 VERSION = "1"
 """DBOS never runs what has another version than this, so it is always the same."""
 POLL_SECONDS = 1.0
@@ -47,13 +52,9 @@ THREADS_ON_SQLITE = 4
 """One of them writes at a time, and more cost processor time only."""
 AT_ONCE = 16
 """Runs that are handed to DBOS at the same time."""
-OPEN_SECONDS = 6.0
-"""In which DBOS calls its workflow of a run that it took."""
 STOP_SECONDS = 5.0
 CALLS_SECONDS = 3.0
 """How long a stop waits for calls of DBOS that are under way."""
-WAITS = (0.1, 0.3, 1.0, 3.0, 5.0)
-"""Seconds until a checkpoint that could not be kept is tried again: the last one from then on."""
 LISTEN_SECONDS = 0.25
 """Between two looks of a thread of DBOS that finds nothing here. It ends with the next one."""
 _ACTIVE = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
@@ -114,10 +115,6 @@ class DbosCheckpoints:
             self._loop.call_soon_threadsafe(DBOS.reserve_step, context=self._context.copy())
 
 
-class NotTaken(Exception):
-    """DBOS could not record the start of a run."""
-
-
 class DbosEngine:
     """DBOS on the database at `url`, for the server process `node`. `execute` is called in the loop in which `start`
     was. There is one in a process at a time."""
@@ -131,13 +128,13 @@ class DbosEngine:
         self._stopped: Future[None] | None = None
         self._engine: Engine | None = None
         self._dispatch: Any = None
-        self._openings: dict[str, Opening] = {}
+        self._writer: CheckpointWriter[Row] | None = None
         self._calls: set[asyncio.Task[Any]] = set()
 
     @property
     def runs(self) -> bool:
-        """Whether it was started."""
-        return self._loop is not None
+        """Whether it was started: runs can be executed."""
+        return self._writer is not None
 
     async def start(self) -> None:
         """Open the database of checkpoints, and make its tables. Raises whatever it raises, and can be called again
@@ -147,22 +144,19 @@ class DbosEngine:
         self._thread = threading.Thread(target=loop.run_forever, name="durable", daemon=True)
         self._thread.start()
         try:
-            await self._there(lambda: self._launch(loop, home))
+            system = await self._there(lambda: self._launch(loop, home))
+            if self._loop is loop:  # it was not stopped meanwhile
+                rows = DbosRows(system, WORKFLOW, self._node, VERSION)
+                self._writer = CheckpointWriter(system.engine, home, rows.write)
         except BaseException:
             await self.stop()
             raise
 
-    async def open(self, run_id: str, opening: Opening) -> Checkpoints:
-        """Take a run whose first execution goes on already, in `home`. Returns its checkpoints. Raises NotTaken, and
-        TimeoutError."""
-        self._openings[run_id] = opening
-        try:
-            if await self.begin([run_id]):
-                raise NotTaken(run_id)
-            async with asyncio.timeout(OPEN_SECONDS):
-                return await asyncio.wrap_future(opening.here)
-        finally:
-            self._openings.pop(run_id, None)
+    def first(self, run_id: str) -> FirstCheckpoints:
+        """The checkpoints of a run's first execution, which DBOS does not call."""
+        if self._writer is None:
+            raise RuntimeError("the durable engine does not run")
+        return FirstCheckpoints(run_id, self._writer)
 
     async def begin(self, run_ids: Sequence[str]) -> list[str]:
         """Start runs. If DBOS knows one already, nothing happens. Returns those that could not be started."""
@@ -240,7 +234,8 @@ class DbosEngine:
         loop, thread = self._loop, self._thread
         if loop is not None and thread is not None:
             self._loop, self._stopped = None, Future()
-            stopping = partial(self._stop, loop, thread, self._stopped)
+            writer, self._writer = self._writer, None
+            stopping = partial(self._stop, loop, thread, writer, self._stopped)
             threading.Thread(target=stopping, name="durable-stop", daemon=True).start()
         if self._stopped is None:
             return
@@ -249,7 +244,9 @@ class DbosEngine:
         if not stopped.done():
             log.warning("durable-engine-abandoned", seconds=STOP_SECONDS)
 
-    def _stop(self, loop: Loop, thread: threading.Thread, stopped: "Future[None]") -> None:
+    def _stop(
+        self, loop: Loop, thread: threading.Thread, writer: CheckpointWriter[Row] | None, stopped: "Future[None]"
+    ) -> None:
         async def cancel() -> None:
             if self._calls:
                 await asyncio.wait(self._calls, timeout=CALLS_SECONDS)
@@ -259,6 +256,8 @@ class DbosEngine:
             if others:
                 await asyncio.wait(others, timeout=1.0)
 
+        if writer is not None:
+            writer.stop(CALLS_SECONDS)
         asyncio.run_coroutine_threadsafe(cancel(), loop).result()
         DBOS.destroy(destroy_registry=True)
         loop.call_soon_threadsafe(loop.stop)
@@ -268,7 +267,7 @@ class DbosEngine:
             self._engine.dispose()
         stopped.set_result(None)
 
-    async def _launch(self, loop: Loop, home: Loop) -> None:
+    async def _launch(self, loop: Loop, home: Loop) -> "SystemDatabase":
         self._engine = engine = checkpoints_engine(self._url)
         with engine.connect() as connection:  # DBOS would wait for a server that refuses connections
             connection.execute(text("SELECT 1"))
@@ -277,13 +276,9 @@ class DbosEngine:
         GlobalParams.dbos_cloud = False  # whatever its environment variables say
         instance = DBOS(config=self._config(engine))
 
-        @DBOS.workflow(name="run")
+        @DBOS.workflow(name=WORKFLOW)
         async def dispatch(run_id: str) -> str:
             checkpoints = DbosCheckpoints(loop, home, copy_context())
-            if (opening := self._openings.get(run_id)) is not None:
-                if not (opening.offer(checkpoints) and await asyncio.wrap_future(opening.over)):
-                    raise Left(run_id)
-                return ""
 
             async def execute() -> bool:
                 return await self._execute(run_id, checkpoints)
@@ -295,8 +290,10 @@ class DbosEngine:
         self._dispatch = dispatch
         DBOS.listen_queues([QUEUE])
         DBOS.launch()
-        instance._sys_db._retry_connection_errors = False
+        system = instance._sys_db
+        system._retry_connection_errors = False
         await DBOS.register_queue_async(QUEUE, polling_interval_sec=POLL_SECONDS)
+        return system
 
     def _config(self, engine: "Engine") -> DBOSConfig:
         return {

@@ -12,12 +12,12 @@ from typing import Any
 import structlog
 
 from postern.authoring.context import Services
+from postern.authoring.workflow import Workflow
 from postern.catalog import Trigger
 from postern.durable.checkpoints import Checkpoints
 from postern.durable.execution import Execution
 from postern.durable.executions import Checkpoint, Executions
 from postern.durable.hand_over import hand_over
-from postern.durable.late_checkpoints import LateCheckpoints, Opening
 from postern.durable.probation import Probation
 from postern.durable.store import Store
 from postern.durable.turns import Turns
@@ -72,6 +72,7 @@ class DurableEngine:
         self._found: set[Hold] = set()
         self._something = asyncio.Event()
         self._more = self._news = False
+        self._reserved = 0
         self._again = self._looked = float("-inf")
         self._begun: set[asyncio.Task[None]] = set()
         self.drain = self._executions.begin_to_stop
@@ -150,6 +151,30 @@ class DurableEngine:
 
     # Claims
 
+    def reserve(self, workflow: Workflow) -> str | None:
+        """See acceptance.Places. A run begins at once only while no other one that is ready waits for a place."""
+        waits = self._news or self._more or self._clock() < self._again
+        if waits or not (self._store.runs and self._executions.takes_more and self._room > 0):
+            return None
+        if workflow.keyed or workflow.max_concurrency is not None:  # the journal counts them
+            return None
+        self._reserved += 1
+        return self._node
+
+    def begin_reserved(self, claimed: Claimed | None) -> None:
+        """See acceptance.Places."""
+        self._reserved -= 1
+        if claimed is None:
+            self._freed()
+            return
+        self._claimed[claimed.run_id] = claimed
+        self._begin([claimed])
+
+    @property
+    def _room(self) -> int:
+        """How many more runs can be claimed."""
+        return self._turns.free - len(self._claimed) - self._reserved
+
     async def look(self) -> None:
         """Wake runs, and claim as many as there are turns."""
         now, ready, self._news = self._clock(), self._news, False
@@ -162,7 +187,7 @@ class DurableEngine:
             ready = ready or wakes or found_ready
         self._more = False
         while ready and self._executions.takes_more and self._clock() >= self._again:
-            room = self._turns.free - len(self._claimed)
+            room = self._room
             if room <= 0:
                 self._more = True
                 return
@@ -204,13 +229,14 @@ class DurableEngine:
     async def _first_time(self, claimed: Claimed) -> None:
         """Execute a run that DBOS does not know yet. If DBOS does not take it with its first checkpoint it is put back,
         and no others are claimed for a while."""
-        opening, ended = Opening(), False
-        checkpoints = LateCheckpoints(partial(self._store.dbos.open, claimed.run_id, opening))
-        try:
-            ended = await self.execute(claimed.run_id, checkpoints)
-        finally:
-            opening.end(ended)
-        if checkpoints.failed is not None and not ended:
+        if not self._store.runs:  # this process ends
+            self._claimed.pop(claimed.run_id, None)
+            await self._put_back([self._hold(claimed)], "Stopped")
+            return
+        checkpoints = self._store.dbos.first(claimed.run_id)
+        if await self.execute(claimed.run_id, checkpoints):
+            checkpoints.end()
+        elif checkpoints.failed is not None:
             await self._put_back([self._hold(claimed)], type(checkpoints.failed).__name__)
 
     async def _put_back(self, back: Sequence[Hold], cause: str) -> None:
@@ -274,10 +300,10 @@ class DurableEngine:
     async def reconcile(self) -> None:
         """Put back the runs of this process that nothing here runs, and let parked ones go on that may."""
         self._served, self._reconciled = self._works.triggers(), self._clock()
+        claimed = list(self._claimed)
         found = await self._works.read(partial(owned, node=self._node))
-        held = {hold.run_id for hold in found}
-        for run_id in [run_id for run_id in self._claimed if run_id not in held]:  # another process has taken it
-            del self._claimed[run_id]
+        for run_id in set(claimed) - {hold.run_id for hold in found}:  # another process has taken it
+            self._claimed.pop(run_id, None)
         if lying := lost(found, self._arrived, self._found):
             for hold in lying:
                 self._claimed.pop(hold.run_id, None)

@@ -10,6 +10,7 @@ from typing import Any
 from postern.authoring.context import Context
 from postern.authoring.waits import Signal
 from postern.connections.faults import ConnectionFault
+from postern.connections.sealing.sealed_text import CannotOpen
 from postern.durable.durable_steps import DurableSteps
 from postern.durable.execution import Execution
 from postern.durable.seals import Seals, key_unavailable
@@ -76,10 +77,14 @@ class Signals:
         execution.check_own_code()
         number, until = json.loads(await self._steps.checkpoint(ctx, f"wait {name}", execution.unharmed(begin)))
         found = parse(await self._steps.checkpoint(ctx, f"signal {name}", execution.unharmed(end)))
-        return None if found is None else Signal(name, *found)
+        if found is None:
+            return None
+        body, sent_at, sent_by, signal_id = found
+        execution.signals.add(signal_id)
+        return Signal(name, body, sent_at, sent_by)
 
     async def _taken(self, execution: Execution, name: str, number: int, until: float | None) -> str:
-        """The members of the signal as JSON; null if none came in time."""
+        """The members of the signal as JSON, with its id; null if none came in time. Raises CannotOpen."""
         run_id = execution.run_id
         taken: list[Taken] = []
 
@@ -92,8 +97,10 @@ class Signals:
         if not await self._waits.wait(execution, Reason.SIGNAL, name, until, found):
             return "null"
         signal = taken[0]
+        if signal.id in execution.signals:
+            raise CannotOpen("the run has this signal already: its row was changed")
         body = await self._seals.open(run_id, column_of(signal), signal.body, signal.key_version)
-        return f"[{body}, {json.dumps(signal.sent_at)}, {signal.sent_by}]"
+        return f"[{body}, {json.dumps(signal.sent_at)}, {signal.sent_by}, {json.dumps(signal.id)}]"
 
 
 def column_of(signal: Sent | Taken) -> str:

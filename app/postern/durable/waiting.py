@@ -32,6 +32,7 @@ class Waiting:
         self._counted_at = self._divided_at = float("-inf")
         self._under_way: Counter[Holder] = Counter()
         self._since: Counter[Holder] = Counter()
+        self._own = 0  # of both
 
     async def take(self, who: Holder) -> bool:
         """Take a place for a run of this caller that is about to be accepted, which has to `settle` it. False if there
@@ -41,14 +42,19 @@ class Waiting:
             await self._count()
         if not self._admits(who):
             return False
-        self._add(self._under_way, who, 1)
+        self._under_way[who] += 1
+        self._own += 1
         return True
 
     def settle(self, who: Holder, *, accepted: bool) -> None:
         """The run whose place was taken waits now, or it does not."""
-        self._add(self._under_way, who, -1)
+        self._under_way[who] -= 1
+        if not self._under_way[who]:
+            del self._under_way[who]
         if accepted:
-            self._add(self._since, who, 1)
+            self._since[who] += 1
+        else:
+            self._own -= 1
 
     async def _count(self) -> None:
         """Count what waits, and by whose callers if that is a lot, at most once in FRESH."""
@@ -59,27 +65,23 @@ class Waiting:
         if divides:
             self._divided_at = now
         else:  # what was accepted here since then is in the sum, and not in the shares
-            found = Ready(found.total, held + before)
+            found = Ready(found.total, held + before + Counter({EVERYBODY: _anonymous(before)}))
         self._since -= before
+        self._own -= before.total()
         self._counted = found
 
     def _admits(self, who: Holder) -> bool:
-        queued = self._counted.total + self._since[EVERYBODY_AT_ALL] + self._under_way[EVERYBODY_AT_ALL]
+        queued = self._counted.total + self._own
         if self._most < LEAST:
             return queued < self._most
-        together = self._held(EVERYBODY) if who[0] == ANONYMOUS else None
-        return has_room(self._held(who), together, queued, self._most)
-
-    def _held(self, who: Holder) -> int:
-        return self._counted.held.get(who, 0) + self._since[who] + self._under_way[who]
-
-    @staticmethod
-    def _add(counter: Counter[Holder], who: Holder, amount: int) -> None:
-        for each in (who, EVERYBODY_AT_ALL, EVERYBODY) if who[0] == ANONYMOUS else (who, EVERYBODY_AT_ALL):
-            counter[each] += amount
-            if not counter[each]:
-                del counter[each]
+        if queued <= self._most // 4:  # the usual case, in which everybody has room
+            return True
+        together = None
+        if who[0] == ANONYMOUS:
+            together = self._counted.held.get(EVERYBODY, 0) + _anonymous(self._since) + _anonymous(self._under_way)
+        held = self._counted.held.get(who, 0) + self._since[who] + self._under_way[who]
+        return has_room(held, together, queued, self._most)
 
 
-EVERYBODY_AT_ALL: Holder = ("", "")
-"""All callers together."""
+def _anonymous(counter: Counter[Holder]) -> int:
+    return sum(count for who, count in counter.items() if who[0] == ANONYMOUS)

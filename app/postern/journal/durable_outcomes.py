@@ -10,7 +10,7 @@ from postern.journal.durable_bytes import with_bytes
 from postern.journal.durable_runs import NO_WAIT, NODE, STATE_PLACE, Hold, Phase
 from postern.journal.durable_tables import approvals, durable_runs, signals
 from postern.journal.run import State
-from postern.journal.writing.rows import run_row
+from postern.journal.writing.rows import PLAIN_BYTES, kept_bytes, run_row
 from postern.journal.writing.statements import write_runs
 from postern.journal.writing.together import with_together
 
@@ -50,7 +50,12 @@ def record_outcomes(connection: Connection, given: Sequence[Mapping[str, Any]]) 
     return [place in found for place in range(len(given))]
 
 
-@with_together(record_outcomes)
+def _size(given: Mapping[str, Any]) -> int:
+    reply = given.get("reply")
+    return kept_bytes(given["facts"]) + (len(reply[0]) if reply else 0) + PLAIN_BYTES
+
+
+@with_together(record_outcomes, _size)
 def record_outcome(
     connection: Connection,
     facts: tuple[Any, ...],

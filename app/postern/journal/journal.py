@@ -6,7 +6,6 @@ threads and connections of their own and never wait for the writer.
 """
 
 import asyncio
-import pickle
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, TypeVar, cast
@@ -28,6 +27,7 @@ from postern.journal.shares import ANONYMOUS, Holder
 from postern.journal.storage import Growth
 from postern.journal.writing.pending import Operation, Sent
 from postern.journal.writing.queue import CROWDED, CROWDED_BYTES, Queue
+from postern.journal.writing.together import work_of
 from postern.journal.writing.watched_writer import REPORT_EVERY, SILENCE, SLOW_START, WAITS, Gone, WatchedWriter
 from postern.journal.writing.writer import Done, NotOpened, Opened, Start, Trouble, Work, frame
 from postern.journal.writing.writer_link import StartWriter
@@ -151,7 +151,7 @@ class Journal:
         if (loop := self._loop) is None:
             raise RuntimeError("the journal is not open")
         future = loop.create_future()
-        operation = None if along is None else Operation(pickle.dumps(along), None, None, waiter=future)
+        operation = None if along is None else Operation(*work_of(along), None, None, waiter=future)
         size = self.queue.end(run, future, operation)
         if along is not None or run.caller.kind == ANONYMOUS:
             self.growth.add(size, keyed=along is not None, anonymous=run.caller.kind == ANONYMOUS)
@@ -184,7 +184,7 @@ class Journal:
         if (loop := self._loop) is None or not self.available:
             raise unavailable()
         future = loop.create_future()
-        self.queue.operate(Operation(pickle.dumps(operation), future, undo))
+        self.queue.operate(Operation(*work_of(operation), future, undo))
         if self._sent is None and not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._submit)
@@ -193,7 +193,7 @@ class Journal:
 
     def write_soon(self, operation: Callable[[Connection], object]) -> None:
         """Run `operation` with one of the next batches. A failure is logged."""
-        self.queue.operate(Operation(pickle.dumps(operation), None, None))
+        self.queue.operate(Operation(*work_of(operation), None, None))
 
     async def read(
         self, query: Callable[[Connection], T], caller: Holder | None = None, seconds: float = READ_SECONDS
@@ -235,7 +235,7 @@ class Journal:
         taken = self.queue.take(begun=begun)
         if taken is None:
             return
-        data = frame(Work(taken.runs, taken.steps, [each.pickled for each in taken.operations], taken.calls))
+        data = frame(Work(taken.runs, taken.steps, [each.work for each in taken.operations], taken.calls))
         ids = [facts[0] for facts in taken.runs]
         self._sent = Sent(data, ids, taken.operations, taken.waiters, taken.large_bytes)
         self._sent_at = self._ticked_at = monotonic()

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from postern.errors import Problem, header_lines
-from postern.journal.run import Run
+from postern.journal.run import Run, State
 from postern.runs.outcomes import JSON, JSON_ALONE, PROBLEM_JSON
 from postern.runs.runner import Abandoned
 from postern.runs.streaming import is_replied
@@ -46,6 +46,8 @@ def reply(run: Run, *, console_on: bool = True) -> Answer:
         length = str(len(content)).encode()
         fields = [JSON, (b"x-run-id", run_id), (b"content-length", length), *ALWAYS]
         return Answer(outcome.status, fields, content)
+    if outcome.state is State.WAITING:  # a 202, which no workflow has written
+        return _answer(outcome.status, [*headers, (b"x-run-id", run.id.encode())], outcome.content)
     if is_replied(run):
         raise Abandoned
     return recorded_reply(run.id, outcome.status, headers, outcome.content, console_on=console_on)

@@ -144,7 +144,7 @@ class Queue:
 
     def _end_other(self, row: Facts, waiter: "asyncio.Future[None]", along: Operation | None) -> int:
         """The same for a run that may be large, or that has an operation."""
-        size = kept_bytes(row) + (len(along.pickled) if along is not None else 0)
+        size = kept_bytes(row) + (along.size if along is not None else 0)
         self.bytes += size
         if size > LARGE_BYTES:
             self.large.append(Large(size, row, waiter, along))
@@ -159,7 +159,7 @@ class Queue:
 
     def operate(self, operation: Operation) -> None:
         """Queue an operation."""
-        size = len(operation.pickled)
+        size = operation.size
         self.bytes += size
         if size > LARGE_BYTES:
             self.large.append(Large(size, None, None, operation))
@@ -207,7 +207,7 @@ class Queue:
         return waiters, found
 
     def _small_bytes(self) -> int:
-        return sum(map(kept_bytes, self.ended)) + sum(len(each.pickled) for each in self.operations)
+        return sum(map(kept_bytes, self.ended)) + sum(each.size for each in self.operations)
 
     def _hold_back(self) -> Small:
         """Remove small runs and operations beyond BATCH_BYTES, and return them. What was queued earlier is written
@@ -233,7 +233,7 @@ class Queue:
                 if left < 0 and (count or number):
                     return count, number
                 count += 1
-            left -= len(each.pickled)
+            left -= each.size
             if left < 0 and (count or number) and not each.of_run:
                 return count, number
         while count < len(self.ended):

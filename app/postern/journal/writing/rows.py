@@ -40,6 +40,9 @@ MAX_NAME = 200
 RUN_BYTES = 1024
 """What a run without bodies counts for in the storage: about what its row and its places in indexes take."""
 
+PLAIN_BYTES = 512
+"""What the other facts of a run take in a message to the writer."""
+
 _QUEUED_BYTES = MAX_KEPT_BYTES + 1
 """Bytes of a body that are queued and sent to the writer: one more shows that the body is longer."""
 

@@ -70,11 +70,11 @@ class Start:
 @dataclass(frozen=True, slots=True)
 class Work:
     """Each further frame to the writer: facts of runs (`rows.facts`), steps and calls with the ids of their runs, and
-    operations as pickles of functions of modules, with their arguments as `functools.partial`."""
+    operations: functions of modules, with their arguments as `functools.partial`, or their pickles."""
 
     runs: Sequence[tuple[Any, ...]]
     steps: Sequence[tuple[str, Any]]
-    operations: Sequence[bytes]
+    operations: Sequence[bytes | Callable[[Connection], Any]]
     calls: Sequence[tuple[str, Any]] = ()
 
 
@@ -184,7 +184,7 @@ class Writer:
         runs = list(made(lambda facts: run_row(facts, node), sorted(work.runs, key=_id)))
         steps = list(made(lambda step: step_row(*step), work.steps))
         calls = list(made(lambda call: call_row(*call), work.calls))
-        operations = [pickle.loads(each) for each in work.operations]  # noqa: S301 written by this program too
+        operations = [*map(_loaded, work.operations)]
         return Batch(runs, steps, operations, calls, self._show_work), unmade
 
     def _show_work(self) -> None:
@@ -301,6 +301,11 @@ class Writer:
 
 
 _id = itemgetter(0)
+
+
+def _loaded(operation: bytes | Callable[[Connection], Any]) -> Callable[[Connection], Any]:
+    loaded: Callable[[Connection], Any] = pickle.loads(operation) if isinstance(operation, bytes) else operation  # noqa: S301 written by this program too
+    return loaded
 
 
 def frame(message: object) -> bytes:
