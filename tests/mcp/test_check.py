@@ -57,7 +57,7 @@ def client(replies: dict[str, Response | None]) -> AsyncClient:
     return AsyncClient(transport=MockTransport(answer))
 
 
-async def stages(token: str | None = TOKEN, **changed: Response | None) -> list[Stage]:
+async def stages(token: str | None, /, **changed: Response | None) -> list[Stage]:
     names = {"metadata": PLACE, "configuration": CONFIGURATION, "none": "without", "token_reply": "with"}
     replies: dict[str, Response | None] = {**GOOD, **{names[name]: reply for name, reply in changed.items()}}
     async with client(replies) as made:
@@ -65,7 +65,7 @@ async def stages(token: str | None = TOKEN, **changed: Response | None) -> list[
 
 
 async def test_all_stages_are_well():
-    found = await stages()
+    found = await stages(TOKEN)
     assert [(each.name, each.state) for each in found] == [
         ("challenge", "ok"),
         ("metadata", "ok"),
@@ -133,7 +133,7 @@ EXPIRED = Response(
 async def test_each_failure_has_its_cause_and_its_fix(
     changed: dict[str, Response | None], name: str, detail: str, fix: str
 ):
-    found = await stages(**changed)
+    found = await stages(TOKEN, **changed)
     failed = [each for each in found if each.state == "failed"]
     assert [each.name for each in failed] == [name]
     assert detail in failed[0].detail
@@ -142,7 +142,7 @@ async def test_each_failure_has_its_cause_and_its_fix(
 
 
 async def test_a_caller_without_a_tool_is_a_warning():
-    [*_, last] = await stages(token_reply=events({"jsonrpc": "2.0", "id": 1, "result": {"tools": []}}))
+    [*_, last] = await stages(TOKEN, token_reply=events({"jsonrpc": "2.0", "id": 1, "result": {"tools": []}}))
     assert (last.name, last.state) == ("list", "warning")
 
 

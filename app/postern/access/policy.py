@@ -195,6 +195,14 @@ def _requirements(
             lambda caller: "a guest" if caller.guest else "a member",
             lambda _: "This trigger is not for guests.",
         )
+    if not access.agents:
+        yield Requirement(
+            "no-agents",
+            lambda caller: caller.agent is None,
+            "no agent",
+            lambda caller: caller.agent.kind if caller.agent else "no agent",
+            lambda _: "This trigger is not for agents.",
+        )
     if clients:
         advice = "The application that requested this token may not use this trigger."
         yield _one_of("client", lambda caller: caller.client_id, clients, advice)

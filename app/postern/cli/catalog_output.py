@@ -81,5 +81,5 @@ def describe(access: Access, policy: Policy | None = None) -> str:
         if values:
             parts.append(f"{option}={'|'.join(values)}")
     parts += [f"auth_context={access.auth_context}"] if access.auth_context else []
-    parts += [f"{option}=no" for option in ("apps", "guests") if not getattr(access, option)]
+    parts += [f"{option}=no" for option in ("apps", "guests", "agents") if not getattr(access, option)]
     return f"{access.mode}({', '.join(parts)})" if parts else access.mode

@@ -169,8 +169,9 @@ class Refusals:
                     found = await self._examine(refusal)
                 if found is not None:
                     checks, claimed = found
-                    # The problem's check follows those of the token.
-                    window.found([*checks, *refusal.checks] if refusal.reason == refusal.code else checks, claimed)
+                    # What is not a check of the token follows: the problem, or a condition of the request.
+                    made = {check.name for check in checks}
+                    window.found([*checks, *(each for each in refusal.checks if each.name not in made)], claimed)
             except Exception as error:  # the checks that the pipeline made stay recorded
                 self._log.warning("refusal-not-examined", error=type(error).__name__, request_id=window.id)
             finally:

@@ -162,6 +162,7 @@ def conditions_of(access: Access, *, networks: bool = False) -> list[str]:
         return (["but a signed URL"] if access.signed else [f"but the signature of {by.named}"] if by else []) + near
     found = [] if access.apps else ["people only"]
     found += [] if access.guests else ["no guests"]
+    found += [] if access.agents else ["no agents"]
     found += ["through certain applications only"] if access.clients else []
     found += [f"with the scope {' or '.join(access.scopes)}"] if access.scopes else []
     found += [f"with the app role {' or '.join(access.roles)}"] if access.roles else []
