@@ -1,4 +1,5 @@
-"""A whole server with POSTERN_MCP_SCOPE: what a token is good for that has no other scope."""
+"""A whole server whose requests come by `/mcp` and by triggers: what a token with the scope of POSTERN_MCP_SCOPE is
+good for, and what records say of the way and the agent."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,6 +23,10 @@ from postern import anonymous, tenant_users, workflow
 
 @workflow(access=anonymous())
 async def hello(ctx):
+    return "hello"
+
+@workflow(access=tenant_users(agents=False))
+async def no_agents(ctx):
     return "hello"
 
 @workflow(access=tenant_users())
@@ -48,15 +53,17 @@ class Server:
         self.marking = marking
         self.local = local
 
-    async def ask(self, method: str, path: str, scopes: list[str] | None, who: str = "lisa") -> Response:
-        token = self.local.token(who, scopes=scopes) if scopes else self.local.token(who)
+    async def ask(
+        self, method: str, path: str, scopes: list[str] | None = None, who: str = "lisa", **claims: Any
+    ) -> Response:
+        token = self.local.token(who, scopes=scopes, more=claims)
         return await self.client.request(method, path, headers={"Authorization": f"Bearer {token}"})
 
-    async def refusal(self, reason: str) -> dict[str, Any]:
+    async def refusal(self, reason: str, more: str = "") -> dict[str, Any]:
         """The record of the rejected requests with this reason, once it is written."""
         async with asyncio.timeout(20):
             while True:
-                found = (await self.ask("GET", f"/refusals?reason={reason}", None, who="ada")).json()["refusals"]
+                found = (await self.ask("GET", f"/refusals?reason={reason}{more}", who="ada")).json()["refusals"]
                 if found and found[0]["claimed"]:
                     record: dict[str, Any] = found[0]
                     return record
@@ -94,3 +101,25 @@ async def test_at_mcp_it_is_accepted_and_an_anonymous_trigger_does_not_look_at_i
     assert (await server.ask("POST", "/triggers/hello", [SCOPE])).status_code == 200
     server.marking.via = Via("mcp", "a client", "1.0")
     assert (await server.ask("POST", "/triggers/guarded", [SCOPE])).status_code == 200
+
+
+async def test_the_operator_finds_calls_and_rejections_by_mcp_with_client_and_agent(server: Server):
+    ada: dict[str, Any] = {"who": "ada"}
+    blueprint = "22222222-bbbb-4222-8222-222222222222"
+    claims: dict[str, Any] = {"xms_act_fct": "3 11", "xms_par_app_azp": blueprint}
+    assert (await server.ask("POST", "/triggers/guarded")).status_code == 200
+    server.marking.via = Via("mcp", "Copilot", "1.2")
+    assert (await server.ask("POST", "/triggers/guarded", **claims)).status_code == 200
+    assert (await server.ask("POST", "/triggers/no-agents", **claims)).status_code == 401
+    server.marking.via = None
+    assert (await server.ask("POST", "/triggers/no-agents", **claims)).status_code == 401
+    assert (await server.ask("POST", "/triggers/no-agents")).status_code == 200
+
+    [run] = (await server.ask("GET", "/runs?via=mcp", **ada)).json()["runs"]
+    client = {"name": "Copilot", "version": "1.2"}
+    agent = {"client_id": run["caller"]["client_id"], "blueprint": blueprint, "kind": "on-behalf-of-user"}
+    assert (run["via"], run["via_client"], run["agent"]) == ("mcp", client, agent)
+    assert run["caller"]["object_id"] == server.local.people["lisa"]
+    refused = await server.refusal("no-agents", "&via=mcp")
+    assert (refused["via"], refused["via_client"], refused["claimed"]["agent"]) == ("mcp", client, agent)
+    assert len((await server.ask("GET", "/refusals?reason=no-agents", **ada)).json()["refusals"]) == 2

@@ -147,6 +147,9 @@ def _summary(record: RunRecord, *, private: bool, acts: bool = True) -> dict[str
         "cancelled_by": record.cancelled_by if acts and _may_be_cancelled(record) else None,
         "trace_id": record.trace_id or trace_id_of(record.id),
         "durable": durable_json(record.durable),
+        "via": record.via,
+        "via_client": record.via_client,
+        "agent": record.agent,
     }
 
 
@@ -272,6 +275,8 @@ def _refusal(record: RefusalRecord) -> dict[str, Any]:
         "claimed": record.claimed,
         "checks": record.checks,
         "request_ids": record.request_ids,
+        "via": record.via,
+        "via_client": record.via_client,
     }
 
 

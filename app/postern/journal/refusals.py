@@ -17,6 +17,7 @@ from postern.journal import schema
 from postern.journal.inserts import insert_into
 from postern.journal.refusal import Refusal, as_text
 from postern.journal.refusal_windows import MANY, Window, Windows
+from postern.journal.through import via_client
 from postern.redaction import without_tokens
 
 MOST_ROWS = 10_000
@@ -196,6 +197,8 @@ def row(window: Window) -> Row:
         "count": window.count,
         "request_ids": " ".join(window.request_ids),
         "claimed": claimed,
+        "via": window.via.kind if window.via is not None else None,
+        "via_client": via_client(window.via) if window.via is not None else None,
         "checks": checks,
     }
 
