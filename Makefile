@@ -69,6 +69,6 @@ UV_COMPILE := .venv/bin/uv pip compile --quiet --system-certs --universal --pyth
 
 lock: .venv/ready ## Resolve the dependencies again into requirements.lock and the locks in deploy/
 	@$(UV_COMPILE) --extra dev --upgrade pyproject.toml --output-file requirements.lock
-	@$(UV_COMPILE) --extra durable --extra gateway --extra otel --extra postgres --constraint requirements.lock pyproject.toml --output-file deploy/container/requirements.lock
+	@$(UV_COMPILE) --extra durable --extra gateway --extra mcp --extra otel --extra postgres --constraint requirements.lock pyproject.toml --output-file deploy/container/requirements.lock
 	@echo hatchling | $(UV_COMPILE) --constraint requirements.lock - --output-file deploy/container/build.lock
 	@$(UV_COMPILE) --upgrade deploy/checks/requirements.in --output-file deploy/checks/requirements.lock

@@ -14,7 +14,7 @@ from postern.access import Policy
 from postern.authoring.schedule import NEXT_TIMES
 from postern.authoring.workflow import Workflow
 from postern.catalog import Snapshot, Trigger
-from postern.catalog.snapshot import Fault
+from postern.catalog.snapshot import Fault, tool_methods
 from postern.journal.approvals import Approval
 from postern.journal.body_form import Form
 from postern.journal.reading.call_tree import Branch, Tree
@@ -320,6 +320,7 @@ def _workflow(trigger: Trigger, now: float, *, seals_runs: bool) -> dict[str, An
         "durable": workflow.durable,
         "schedule": schedule_json(workflow, now),
         "on_failure": workflow.on_failure or None,
+        "tools": [*tool_methods(workflow)],
         "stateless": workflow.stateless,
         "bodies_unsealed": workflow.durable and not seals_runs,
         "secure_inputs": workflow.secure_inputs,

@@ -10,6 +10,7 @@ import typer
 
 from postern.authoring.by_server import WORKFLOW_NAME
 from postern.catalog import Snapshot, Trigger
+from postern.catalog.snapshot import many_tools, tool_methods
 from postern.cli.catalog_output import (
     describe,
     print_advice,
@@ -75,7 +76,7 @@ def check() -> None:
     print_advice(snapshot)
     found = [*warnings(here.settings), *environment_warnings(os.environ, here.settings)]
     found += [*_missing_connections(snapshot, here), *out_of_reach(snapshot.triggers.values(), here.settings)]
-    found += named_workflows(here.settings, snapshot)
+    found += [*named_workflows(here.settings, snapshot), *filter(None, [many_tools(snapshot.triggers)])]
     for warning in found:
         err.print(f"[yellow]warning[/] {escaped(warning)}.", highlight=False, soft_wrap=True)
     if unsealed := unsealed_workflows(here.settings, snapshot):
@@ -209,6 +210,7 @@ def _row(trigger: Trigger, here: Workspace) -> dict[str, Any]:
         "description": workflow.description,
         "schedule": schedule_json(workflow, time()),
         "on_failure": workflow.on_failure or None,
+        "tools": [*tool_methods(workflow)],
         **uses_json(trigger),
         "file": str(trigger.file),
         "line": workflow.line,

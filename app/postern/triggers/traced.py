@@ -67,13 +67,13 @@ class TracedPipeline:
         self._pipeline = pipeline
         self._recorder = recorder
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to one request (ASGI)."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, request_id: str = "") -> None:
+        """Respond to one request (ASGI). What calls tools gives their ids."""
+        request_id = request_id or new_id()
         recorder = self._recorder()
         if recorder is None:
-            await self._pipeline(scope, receive, send)
+            await self._pipeline(scope, receive, send, request_id)
             return
-        request_id = new_id()
         named = trace_of(scope)
         trace_id = trace_id_of(request_id, named)
         sampled = recorder.sampled(named, trace_id)
