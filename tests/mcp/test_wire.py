@@ -292,3 +292,17 @@ async def test_a_tool_that_is_added_later_is_there_at_once(local_tenant: LocalTe
         await eventually(lambda: "echo" not in running.app.catalog.snapshot.triggers)
         async with running.http("lisa") as http:
             assert (await http.post("/mcp")).status_code == 404
+
+
+async def test_no_reply_may_be_stored_in_either_era(tools: Installation):
+    old = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+    async with tools.http("lisa") as http:
+        for body, fields in (
+            (message("tools/list"), headed("tools/list")),
+            (message("nothing"), headed("nothing")),
+            (old, headed("") | {"MCP-Protocol-Version": LEGACY}),
+        ):
+            answer = await http.post("/mcp", json=body, headers=fields)
+            assert answer.headers.get_list("cache-control") == ["no-store"]
+            assert answer.headers["x-content-type-options"] == "nosniff"
+        assert (await http.get(METADATA)).headers["cache-control"] == "no-store"

@@ -7,6 +7,7 @@ for it decides whether it ends then.
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -127,7 +128,7 @@ class Calls:
                 await asyncio.wait({call.task})
 
     def _start(self, work: Any) -> "asyncio.Task[Any]":
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(work, context=copy_context())
         self._tasks.add(task)
         task.add_done_callback(self._over)
         return task

@@ -23,7 +23,7 @@ from postern.triggers.large_bodies import LARGE, LargeBodies
 from postern.triggers.read import Disconnected, Message, Receive, read_body, whole_body
 from postern.triggers.refusal_throttle import RefusalThrottle
 from postern.triggers.rejections import address_of
-from postern.triggers.reply import Answer, Send, problem_reply
+from postern.triggers.reply import ALWAYS, Answer, Send, problem_reply
 from postern.triggers.requested import holder_in
 from postern.triggers.secure_transport import Scope
 from postern.triggers.via import VIA
@@ -87,7 +87,7 @@ class Endpoint:
             answer = problem_reply(problem("internal-error"), request_id)
         if answer is None:
             scope[SESSION] = Session(caller, scope)
-            await self.serve(scope, _once(body, receive), send)
+            await self.serve(scope, _once(body, receive), _unstored(send))
             return
         await _send(answer, scope, send, wait)
 
@@ -146,6 +146,18 @@ def _once(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return once
+
+
+def _unstored(send: Send) -> Send:
+    """Sends what the SDK replies with the header fields of every reply."""
+
+    async def unstored(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            fields = [field for field in message["headers"] if field[0] != b"cache-control"]
+            message = {**message, "headers": [*fields, *ALWAYS]}
+        await send(message)
+
+    return unstored
 
 
 async def _send(answer: Answer, scope: Scope, send: Send, wait: float) -> None:

@@ -6,6 +6,7 @@ call passes the pipeline.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -149,7 +150,8 @@ class Handlers:
         return await self._once_ended(ctx, session, run_id)
 
     async def _once_ended(self, ctx: Context, session: Session, run_id: str) -> dict[str, Any]:
-        waiting = asyncio.ensure_future(self.runs.until_ended(run_id, session.scope, session.caller, WAIT))
+        ended = self.runs.until_ended(run_id, session.scope, session.caller, WAIT)
+        waiting = asyncio.get_running_loop().create_task(ended, context=copy_context())
         self._waiting.add(waiting)
         try:
             view: RunView = await self._with_progress(ctx, waiting, WAIT)

@@ -63,7 +63,7 @@ class Runs(Protocol):
     def view(self, run_id: str, scope: Scope, caller: Caller) -> Awaitable[RunView]:
         """The run as it is now."""
 
-    def until_ended(self, run_id: str, scope: Scope, caller: Caller, seconds: float) -> Awaitable[RunView]:
+    async def until_ended(self, run_id: str, scope: Scope, caller: Caller, seconds: float) -> RunView:
         """The run when it has ended, or as it is after so many seconds."""
 
     def result(self, run_id: str, scope: Scope, caller: Caller) -> Awaitable[Answer]:

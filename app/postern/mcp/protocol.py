@@ -12,6 +12,7 @@ import structlog
 from mcp.server import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp_types import CallToolRequestParams
+from sse_starlette.sse import AppStatus
 
 from postern.mcp.handlers import Handlers
 from postern.mcp.task_methods import TaskMethods
@@ -38,6 +39,7 @@ class SdkLog(logging.Handler):
 def manager_of(handlers: Handlers) -> StreamableHTTPSessionManager:
     """What responds to requests to `/mcp` that passed the endpoint. Its `run` is entered once."""
     _route_log()
+    AppStatus.enable_automatic_graceful_drain = False  # streams end as all requests do: see server/process.py
     return StreamableHTTPSessionManager(
         _server(handlers), json_response=False, stateless=True, max_request_body_size=NO_LIMIT
     )

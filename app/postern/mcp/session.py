@@ -14,8 +14,6 @@ SESSION = "postern.mcp"
 KIND = "mcp"
 """The kind of Via of a call of a tool."""
 
-_LONGEST = 100
-
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -26,10 +24,10 @@ class Session:
 
 
 def via_of(client: Mapping[str, Any] | None) -> Via:
-    """What is recorded of a client, as it describes itself (`clientInfo`). Texts are cut: they are unverified."""
+    """What is recorded of a client, as it describes itself (`clientInfo`)."""
     given = client or {}
     return Via(KIND, _text(given.get("name")), _text(given.get("version")))
 
 
 def _text(value: object) -> str | None:
-    return value[:_LONGEST] if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and value else None
