@@ -102,6 +102,13 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "gateways",
         "List the gateways to private networks with their agents, for operators. Exit code 1 if one has no agent.",
     ),
+    "mcp": (
+        "mcp",
+        (
+            "The tools that an agent gets at /mcp with a caller's token: list, check URL. Without a subcommand, same as "
+            "list."
+        ),
+    ),
     "link": (
         "link",
         (
