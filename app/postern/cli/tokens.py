@@ -6,7 +6,7 @@ import typer
 
 from postern.cli.terminal import fail
 from postern.cli.workspace import workspace
-from postern.local_tenant import Application, LocalTenant
+from postern.local_tenant import LocalTenant
 from postern.local_tenant.claims_request import condition_claims
 from postern.local_tenant.tokens import facets_of
 
@@ -70,8 +70,7 @@ def _through(local: LocalTenant, who: str, agent: str, *, version: Literal[1, 2]
     if agent not in agents:
         raise LookupError(f"{agent!r} is no agent of the local tenant; it has {', '.join(agents)}")
     client, person = agents[agent], local.who(who)
-    if isinstance(person, Application):
-        said = f"{who} is an application: --agent is for people. An agent's own token: --as {agent}"
-        raise LookupError(said)
+    if who not in local.people:
+        raise LookupError(f"{who} is an application: --agent is for people. An agent's own token: --as {agent}")
     names = ("azp", "azpacr") if version == 2 else ("appid", "appidacr")
     return {**dict(zip(names, (client.client_id, "1"), strict=True)), **facets_of(client, person)}
