@@ -1,6 +1,6 @@
 # Every target but help sets up .venv by itself when it is missing or older than the lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast soak check check-deploy bench lock
+.PHONY: help setup run test test-fast soak check check-deploy bench mcp-conformance lock
 PYTHON ?= python3
 PACKAGES = $(shell grep -c '^[a-z].*==' requirements.lock)
 PIP := .venv/bin/python -m pip --disable-pip-version-check
@@ -64,6 +64,9 @@ LINTERS := --require-hashes --requirement deploy/checks/requirements.lock
 
 bench: .venv/ready ## Compare the speed with bare Starlette (needs wrk)
 	@.venv/bin/python -m tests.bench
+
+mcp-conformance: .venv/ready ## Run the conformance tests of the Model Context Protocol (needs npm and its registry)
+	@.venv/bin/python -m tests.mcp.conformance
 
 UV_COMPILE := .venv/bin/uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 

@@ -85,6 +85,20 @@ def test_list_and_check_show_the_tools_of_agents(postern: Postern, folder: Path)
     assert "warning the workflows are 41 tools for agents." in postern("check").stderr
 
 
+def test_check_fails_where_no_token_for_mcp_can_be_valid(postern: Postern, folder: Path):
+    code = 'from postern import workflow\n\n@workflow(tool=True)\nasync def find(ctx):\n    """Find."""\n'
+    (folder / "workflows" / "find.py").write_text(code, "utf-8")
+    names = "".join(f'{name} = "00000000-0000-0000-0000-000000000002"\n' for name in ("lisa", "postern"))
+    (folder / "postern.toml").write_text("[people]\n" + names, encoding="utf-8")
+    real = {**REAL, "POSTERN_AUDIENCE": "api://real", "POSTERN_PUBLIC_URL": "https://flows.example"}
+    result = postern("check", **real)
+    assert result.exit_code == 1
+    assert "failed neither POSTERN_CLIENT_ID nor POSTERN_AUDIENCE has the client id" in result.stderr
+    result = postern("check", **real, POSTERN_CLIENT_ID="11111111-1111-1111-1111-111111111111")
+    assert result.exit_code == 0
+    assert "Clients request https://flows.example/mcp/.default." in result.stderr
+
+
 def test_list_and_check_show_the_next_times_of_schedules(postern: Postern, folder: Path):
     code = """
 from postern import Context, workflow

@@ -26,5 +26,5 @@ def test_the_document_and_its_page_name_the_tool_of_each_operation():
     }
     assert "x-postern-tool" not in paths["/triggers/secret"]["post"]
     text = page(document)
-    assert text.count("Agents have it as the tool") == 2
-    assert "Agents have it as the tool <code>post-report</code>." in text
+    assert text.count("It is offered to agents as the tool") == 2
+    assert "It is offered to agents as the tool <code>post-report</code>." in text

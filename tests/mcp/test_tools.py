@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator  # type: ignore[import-untyped]
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from postern import Context, Header, Query, Reply, Tool, workflow
 from postern.errors import Problem
@@ -147,6 +147,15 @@ def test_a_title_is_that_of_the_tool_and_of_its_hints():
         """Some."""
 
     assert (tool(some).title, tool(some).annotations["title"]) == ("Book a seat", "Book a seat")
+
+
+def test_an_example_of_a_body_is_none_of_all_arguments():
+    class Shown(BaseModel):
+        model_config = ConfigDict(json_schema_extra={"examples": [{"seats": 2}]})
+        seats: int
+
+    assert tool(body_of(Shown)).input_schema["examples"] == [{"seats": 2}]
+    assert "examples" not in tool(body_of(Shown, "/{room}")).input_schema
 
 
 def body_of(annotation: Any, path: str = "", **default: Any) -> Any:

@@ -19,6 +19,8 @@ from postern.errors import Problem, problem
 from postern.mcp.plain_schema import plain, without_null
 from postern.openapi.operations import description_of, operations
 from postern.openapi.schemas import BODY, COMPONENT, RESULT, Schemas, schemas_of
+from postern.plain_text import plain as plain_text
+from postern.redaction import without_tokens
 
 Json = dict[str, Any]
 Mistake = dict[str, str]
@@ -117,7 +119,7 @@ def _tool(name: str, method: str, trigger: Trigger, said: Tool, schemas: Schemas
         name=name,
         trigger=trigger,
         method=method,
-        title=said.title,
+        title=said.title and plain_text(without_tokens(said.title)),
         description=description_of(workflow),
         input_schema=arguments,
         output_schema=_output(workflow, schemas, known),
@@ -132,7 +134,7 @@ def annotations_of(said: Tool, method: str) -> Json:
     reads = said.read_only if said.read_only is not None else method in _SAFE and not said.destructive
     destroys = said.destructive if said.destructive is not None else not reads
     repeats = said.idempotent if said.idempotent is not None else reads or method in _IDEMPOTENT
-    title = {"title": said.title} if said.title else {}
+    title = {"title": plain_text(without_tokens(said.title))} if said.title else {}
     return {**title, "readOnlyHint": reads, "destructiveHint": destroys, "idempotentHint": repeats}
 
 
@@ -152,8 +154,9 @@ def _input(workflow: Workflow, schemas: Schemas, known: Mapping[str, Json]) -> t
     schema = plain(schemas.of(workflow, BODY), known)
     schema = schema if body.required else without_null(schema)
     if _has_members(schema, beside, required=body.required):
+        kept = {key: value for key, value in schema.items() if not (beside and key == "examples")}
         both = {
-            **schema,
+            **kept,
             "properties": beside | schema["properties"],
             "required": required + schema.get("required", []),
         }
