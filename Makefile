@@ -1,6 +1,6 @@
 # Every target but help sets up .venv by itself when it is missing or older than the lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast soak check check-deploy bench lock
+.PHONY: help setup run test test-fast soak check check-deploy bench mcp-conformance lock
 PYTHON ?= python3
 PACKAGES = $(shell grep -c '^[a-z].*==' requirements.lock)
 PIP := .venv/bin/python -m pip --disable-pip-version-check
@@ -65,10 +65,13 @@ LINTERS := --require-hashes --requirement deploy/checks/requirements.lock
 bench: .venv/ready ## Compare the speed with bare Starlette (needs wrk)
 	@.venv/bin/python -m tests.bench
 
+mcp-conformance: .venv/ready ## Run the conformance tests of the Model Context Protocol (needs npm and its registry)
+	@.venv/bin/python -m tests.mcp.conformance
+
 UV_COMPILE := .venv/bin/uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 lock: .venv/ready ## Resolve the dependencies again into requirements.lock and the locks in deploy/
 	@$(UV_COMPILE) --extra dev --upgrade pyproject.toml --output-file requirements.lock
-	@$(UV_COMPILE) --extra durable --extra gateway --extra otel --extra postgres --constraint requirements.lock pyproject.toml --output-file deploy/container/requirements.lock
+	@$(UV_COMPILE) --extra durable --extra gateway --extra mcp --extra otel --extra postgres --constraint requirements.lock pyproject.toml --output-file deploy/container/requirements.lock
 	@echo hatchling | $(UV_COMPILE) --constraint requirements.lock - --output-file deploy/container/build.lock
 	@$(UV_COMPILE) --upgrade deploy/checks/requirements.in --output-file deploy/checks/requirements.lock

@@ -24,7 +24,7 @@ from tests.process.preloaded import ROOT
 pytestmark = pytest.mark.slow
 
 POSTERN = ("postern", "/opt/postern/bin/postern", ".venv/bin/postern")
-OTHERS = frozenset({"az", "cd", "curl", "echo", "export", "kubectl", "openssl", "pip", "python", "sha256sum"})
+OTHERS = frozenset({"az", "cd", "claude", "curl", "echo", "export", "kubectl", "openssl", "pip", "python", "sha256sum"})
 """Programs of others, whose options are not checked here."""
 
 UNCHECKED = {

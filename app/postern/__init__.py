@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from postern.authoring.request import Request
     from postern.authoring.retry_policy import Retry
     from postern.authoring.streams import Event
+    from postern.authoring.tool import Tool
     from postern.authoring.waits import Decision, Signal, StepError
     from postern.authoring.workflow import Workflow, workflow
     from postern.errors import Problem
@@ -36,6 +37,7 @@ __all__ = [
     "Retry",
     "Signal",
     "StepError",
+    "Tool",
     "UploadFile",
     "Workflow",
     "anonymous",
@@ -67,6 +69,7 @@ _MODULES = {
     "postern.authoring.request": ("Request",),
     "postern.authoring.retry_policy": ("Retry",),
     "postern.authoring.streams": ("Event",),
+    "postern.authoring.tool": ("Tool",),
     "postern.authoring.waits": ("Decision", "Signal", "StepError"),
     "postern.authoring.workflow": ("Workflow", "workflow"),
     "postern.errors": ("Problem",),

@@ -9,6 +9,7 @@ from postern.access import (
     ANYONE,
     Access,
     AccessFault,
+    Agent,
     Anonymous,
     Caller,
     Guarded,
@@ -97,6 +98,31 @@ def test_each_mode_admits_exactly_these(access: Any, expected: Any) -> None:
     assert [outcome(policy, caller) for caller in CALLERS] == expected.split()
 
 
+@table(
+    ("access", "kind", "blueprint", "expected"),
+    [
+        (tenant_users(), "on-behalf-of-user", SCRIPT, "in"),
+        (tenant_users(agents=False), None, "", "in"),
+        (tenant_users(agents=False), "on-behalf-of-user", "", "no-agents"),
+        (tenant_users(agents=False), "agent-user", "", "no-agents"),
+        (tenant_users(agents=False), "autonomous", SCRIPT, "no-agents"),
+        (specific_users("lisa", agents=False), "on-behalf-of-user", "", "no-agents"),
+        (specific_users("lisa", agents=False), None, "", "in"),
+        (specific_users("lisa"), "agent-user", "", "in"),
+        # An agent is named by its own client id, never by the blueprint that it has in common with others.
+        (tenant_users(clients=[PORTAL]), "autonomous", SCRIPT, "in"),
+        (tenant_users(clients=[SCRIPT]), "autonomous", SCRIPT, "client"),
+        (specific_users(SCRIPT), "autonomous", SCRIPT, "listed"),
+    ],
+)
+def test_agents_are_kept_out_by_agents_false_and_by_no_blueprint(
+    access: Any, kind: Any, blueprint: Any, expected: Any
+) -> None:
+    caller = lisa if kind is None else replace(lisa, agent=Agent(PORTAL, blueprint, kind))
+
+    assert outcome(bound(access), caller) == expected
+
+
 STRONG = tenant_users(auth_context="strong")
 LISA_ONLY = specific_users("lisa", auth_context="strong")
 
@@ -176,6 +202,7 @@ def test_the_advice_says_how_to_meet_the_authentication_context(caller: Any, say
         (lambda: loose_tenant(tenants=[HOME + "\n"]), "without spaces"),
         (lambda: loose_tenant(apps="no"), "True or False"),
         (lambda: loose_users("lisa", guests=0), "True or False"),
+        (lambda: loose_users("lisa", agents=None), "True or False"),
         (lambda: loose_tenant(auth_context=""), "give one name"),
         (lambda: loose_tenant(auth_context=["strong"]), "give one name"),
         (lambda: loose_users("lisa", auth_context=" strong"), "give one name"),

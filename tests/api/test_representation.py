@@ -48,6 +48,9 @@ def test_a_run_is_shown_with_all_of_its_members():
         "resubmitted_by": None,
         "cancelled_by": None,
         "durable": None,
+        "via": None,
+        "via_client": None,
+        "agent": None,
         "trace_id": "0" * 31 + "1",
         "steps": [
             {

@@ -169,6 +169,8 @@ async def test_refusals_are_listed(run_api: RunApi):
                 "claimed": {"object_id": ADA, "verified": True},
                 "checks": [{"name": "expiry", "passed": False, "expected": "later", "found": "earlier"}],
                 "request_ids": [id_number(1), id_number(2)],
+                "via": None,
+                "via_client": None,
             }
         ],
         "next": None,

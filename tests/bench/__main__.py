@@ -20,7 +20,8 @@ from tests.bench.databases import count_runs, size
 from tests.bench.durable import LATER, MOST_WAITING, measure_durable, measure_sleeping
 from tests.bench.flood import measure_flood
 from tests.bench.load import Kind, Measured, client, rounds
-from tests.bench.servers import ON_RECORD, WORKFLOW, bare, postern
+from tests.bench.servers import HERE, ON_RECORD, WORKFLOW, bare, postern
+from tests.bench.tools import measure_tools
 from tests.ports import free_port
 from tests.postgres import postgres_server
 
@@ -58,6 +59,7 @@ def main() -> int:
         console.print(f"memory: {before:.0f} MiB after the start, {server.memory:.0f} MiB after the load")
         if options.chain:
             measure_chain(server, token, rounds=options.rounds or 5, requests=options.chain, console=console)
+        _measure_tools(local, token, database, options)
         if options.durable:
             waiting = {"POSTERN_DURABLE_WAITING": str(MOST_WAITING)}
             elsewhere = f"sqlite:///{folder / 'durable.db'}"
@@ -92,6 +94,13 @@ def main() -> int:
     return 0
 
 
+def _measure_tools(local: LocalTenant, token: str, database: str, options: argparse.Namespace) -> None:
+    if options.tools:
+        more = {"POSTERN_WORKFLOWS": str(HERE / "tool_workflows")}
+        with postern(local, token, free_port(), database, **more) as server:
+            measure_tools(server, token, rounds=options.rounds or 5, calls=options.tools, console=console)
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     add = parser.add_argument
@@ -101,6 +110,7 @@ def _options() -> argparse.Namespace:
     add("--postgres", action=argparse.BooleanOptionalAction, default=True, help="also on a PostgreSQL of its own")
     add("--chain", type=int, default=320, metavar="N", help="also N chains of three workflows a round (320); 0: none")
     add("--durable", type=int, default=300, metavar="N", help="also N durable runs of each kind a round (300); 0: none")
+    add("--tools", type=int, default=500, metavar="N", help="also N calls of tools of each kind a round (500); 0: none")
     add("--sleeping", type=int, nargs="?", const=10_000, metavar="N", help="also what N sleeping durable runs cost")
     add("--cost", type=int, nargs="?", const=50_000, metavar="N", help="also what one of N requests costs (50000)")
     add("--batches", type=int, default=300, metavar="N", help="of --cost: batches of 96 requests of each state (300)")

@@ -55,6 +55,11 @@ def measure_cost(
     console.print(table)
 
 
+def seconds_of(pid: int) -> float:
+    """Processor time of the process so far."""
+    return _seconds(pid)
+
+
 def _paid(kind: Kind) -> Paid:
     server = kind.server
     own, writers = _seconds(server.pid), sum(_seconds(pid) for pid in _children(server.pid))

@@ -55,6 +55,50 @@ def test_list_shows_method_url_and_access_of_each_workflow(postern: Postern):
     assert rows[3] == ["hello", "POST", "https://flows.example/triggers/hello", "anonymous", "(open", "to", "anyone)"]
 
 
+TOOLS = """
+from postern import Context, workflow
+
+@workflow(tool=True, methods=["GET", "POST"])
+async def report(ctx: Context) -> None:
+    "Report."
+"""
+MANY = """
+def made(number):
+    def some(ctx: Context) -> None:
+        "Some."
+    return workflow(tool=True, name=f"some-{number}")(some)
+
+globals().update({f"some{number}": made(number) for number in range(39)})
+"""
+
+
+def test_list_and_check_show_the_tools_of_agents(postern: Postern, folder: Path):
+    """The tools are a column if there is one, and more than 40 are a warning."""
+    (folder / "workflows" / "tools.py").write_text(TOOLS, "utf-8")
+    header, *rows = [line.split() for line in postern("list").stdout.splitlines()]
+    assert header[-1] == "tool"
+    assert [row[-2:] for row in rows if row[0] == "report"] == [["get-report,", "post-report"]]
+    tools = {each["name"]: each["tools"] for each in json.loads(postern("list", "--json").stdout)["workflows"]}
+    assert (tools["report"], tools["payroll"]) == (["get-report", "post-report"], [])
+    assert "tools for agents" not in postern("check").stderr
+    (folder / "workflows" / "tools.py").write_text(TOOLS + MANY, "utf-8")
+    assert "warning the workflows are 41 tools for agents." in postern("check").stderr
+
+
+def test_check_fails_where_no_token_for_mcp_can_be_valid(postern: Postern, folder: Path):
+    code = 'from postern import workflow\n\n@workflow(tool=True)\nasync def find(ctx):\n    """Find."""\n'
+    (folder / "workflows" / "find.py").write_text(code, "utf-8")
+    names = "".join(f'{name} = "00000000-0000-0000-0000-000000000002"\n' for name in ("lisa", "postern"))
+    (folder / "postern.toml").write_text("[people]\n" + names, encoding="utf-8")
+    real = {**REAL, "POSTERN_AUDIENCE": "api://real", "POSTERN_PUBLIC_URL": "https://flows.example"}
+    result = postern("check", **real)
+    assert result.exit_code == 1
+    assert "failed neither POSTERN_CLIENT_ID nor POSTERN_AUDIENCE has the client id" in result.stderr
+    result = postern("check", **real, POSTERN_CLIENT_ID="11111111-1111-1111-1111-111111111111")
+    assert result.exit_code == 0
+    assert "Clients request https://flows.example/mcp/.default." in result.stderr
+
+
 def test_list_and_check_show_the_next_times_of_schedules(postern: Postern, folder: Path):
     code = """
 from postern import Context, workflow
@@ -113,6 +157,7 @@ def test_list_as_json_has_a_shape_for_programs(postern: Postern, folder: Path):
         "description": "Run the payroll of the month.",
         "schedule": None,
         "on_failure": None,
+        "tools": [],
         "connections": {"names": [], "declared": False},
         "secrets": {"names": [], "declared": False},
         "file": str(folder / "workflows" / "payroll.py"),

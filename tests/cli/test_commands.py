@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 COMMANDS = [
     *("access", "approvals", "audit", "call", "check", "connections", "database", "dev", "doctor", "explain", "export"),
     *("findings", "gateway", "gateways"),
-    *("health", "link", "list", "new", "refusals", "revoke", "runs", "secrets", "serve", "test", "token"),
+    *("health", "link", "list", "mcp", "new", "refusals", "revoke", "runs", "secrets", "serve", "test", "token"),
 ]
 OF_AUDIT = ["export", "key", "list", "verify"]
 OF_RUNS = ["cancel", "follow", "list", "logs", "resubmit", "resume", "show", "signal"]
@@ -23,6 +23,7 @@ OF_APPROVALS = ["approve", "list", "reject"]
 OF_CONNECTIONS = ["disconnect", "link", "list", "reseal", "test"]
 OF_FINDINGS = ["acknowledge", "list", "show"]
 OF_GATEWAY = ["check", "install", "run"]
+OF_MCP = ["check", "list"]
 OF_REVOKE = ["end", "lift", "list"]
 OF_SECRETS = ["list", "set"]
 OF_EXPORT = ["connector", "openapi"]
@@ -43,6 +44,7 @@ def test_these_are_the_commands(postern: Postern):
     + [["connections", name] for name in OF_CONNECTIONS]
     + [["findings", name] for name in OF_FINDINGS]
     + [["gateway", name] for name in OF_GATEWAY]
+    + [["mcp", name] for name in OF_MCP]
     + [["approvals", name] for name in OF_APPROVALS]
     + [["revoke", name] for name in OF_REVOKE]
     + [["secrets", name] for name in OF_SECRETS]
@@ -55,6 +57,7 @@ def test_every_command_and_option_says_what_it_is_for(postern: Postern, names: l
     assert sorted(loaded("runs").commands) == OF_RUNS
     assert sorted(loaded("connections").commands) == OF_CONNECTIONS
     assert sorted(loaded("findings").commands) == OF_FINDINGS
+    assert sorted(loaded("mcp").commands) == OF_MCP
     assert sorted(loaded("gateway").commands) == OF_GATEWAY
     assert sorted(loaded("approvals").commands) == OF_APPROVALS
     assert sorted(loaded("revoke").commands) == OF_REVOKE

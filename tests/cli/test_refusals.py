@@ -52,13 +52,14 @@ def test_refusals_are_listed_with_the_claimed_identity(beside: Postern, keeper: 
 
 def test_every_filter_is_sent_and_json_is_for_programs(beside: Postern, keeper: Keeper):
     keeper.refusals = [refusal_record(reason="expiry"), refusal_record(), refusal_record()]
-    options = ["--workflow", "payroll", "--reason", "listed", "--address", "192.0.2.7"]
+    options = ["--workflow", "payroll", "--reason", "listed", "--address", "192.0.2.7", "--via", "mcp"]
     result = beside("refusals", *options, "--since", "2026-01-31", "--until", "2026-02-01", "--limit", "1", "--json")
     assert json.loads(result.stdout) == {"refusals": [keeper.refusals[1]], "next": "1"}
     assert keeper.requests[-1][1] == {
         "workflow": "payroll",
         "reason": "listed",
         "address": "192.0.2.7",
+        "via": "mcp",
         "since": "2026-01-31T00:00:00.000Z",
         "until": "2026-02-01T00:00:00.000Z",
         "limit": "1",

@@ -165,6 +165,18 @@ def test_show_prints_the_whole_record(runs: Postern, keeper: Keeper):
     assert json.loads(runs("show", run["id"], "--json").stdout) == run
 
 
+def test_a_run_by_an_agent_shows_the_way_the_client_and_the_agent(runs: Postern, keeper: Keeper):
+    agent = {"client_id": ADA, "blueprint": "b1", "kind": "on-behalf-of-user"}
+    keeper.runs = [run_record(via="mcp", via_client={"name": HOSTILE, "version": "1.2"}, agent=agent)]
+    shown = runs("show", keeper.runs[0]["id"]).stdout
+    assert f"agent               on-behalf-of-user, client {ADA}, blueprint b1" in shown
+    assert "via                 mcp, " in shown
+    assert " 1.2 (unverified)" in shown
+    assert not set(shown) & set("\x1b\u202e\x9b\r\x7f")
+    assert runs("list", "--via", "mcp").exit_code == 0
+    assert keeper.requests[-1][1]["via"] == "mcp"
+
+
 def test_what_a_caller_sent_cannot_steer_the_terminal(runs: Postern, keeper: Keeper):
     caller = {"kind": "user", "object_id": ADA, "client_id": None, "name": HOSTILE}
     error = {"type": HOSTILE, "message": HOSTILE}

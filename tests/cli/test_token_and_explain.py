@@ -10,6 +10,7 @@ import jwt
 import pytest
 
 from postern.local_tenant import LocalTenant
+from postern.local_tenant.directory import BOOKING_AGENT
 from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
@@ -43,6 +44,10 @@ def test_a_token_is_alone_on_its_line_and_for_this_server(postern: Postern, tena
         (["--as", "nightly-report"], "roles", ["Workflow.Run"]),
         (["--auth-context", "c1", "--auth-context", "c2"], "acrs", ["c1", "c2"]),
         (["--cp1"], "xms_cc", ["cp1"]),
+        (["--as", "booking-agent"], "xms_sub_fct", "9 3 11"),
+        (["--agent", "booking-agent"], "xms_act_fct", "3 9 11"),
+        (["--agent", "booking-agent"], "azp", BOOKING_AGENT.client_id),
+        (["--agent", "booking-agent", "--v1"], "appid", BOOKING_AGENT.client_id),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -59,6 +64,20 @@ def test_an_unknown_name_lists_those_that_there_are(postern: Postern):
         assert result.exit_code == 2
         assert "'bob'" in result.stderr
         assert "ada, lisa, gil" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--agent", "nightly-report"], "'nightly-report' is no agent of the local tenant; it has booking-agent"),
+        (["--agent", "lisa"], "it has booking-agent"),
+        (["--as", "backup-job", "--agent", "booking-agent"], "--as booking-agent"),
+    ],
+)
+def test_only_an_agent_acts_on_behalf_of_a_person(postern: Postern, options: list[str], says: str):
+    result = postern("token", *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert says in result.stderr
 
 
 def test_a_person_of_the_settings_has_tokens_too(postern: Postern, folder: Path):

@@ -104,6 +104,19 @@ async def test_what_is_not_recorded_is_not_found(pages: Pages, request_id: str):
     assert "alert" not in page.text
 
 
+async def test_a_request_by_mcp_shows_its_client_and_agent_and_leads_to_the_others(pages: Pages):
+    agent = '{"client_id": "c1", "blueprint": "b1", "kind": "autonomous"}'
+    claimed = f'{{"object_id": "o1", "verified": true, "agent": {agent}}}'
+    client = json.dumps({"name": XSS, "version": "1.2"})
+    put(pages, row(1, via="mcp", via_client=client, claimed=claimed), row(2, via=None, via_client=None, claimed=None))
+    page = await pages.get(f"/console/refusals/{id_number(1)}")
+    for text in ("1.2 (unverified", "acts as itself", "c1", "b1", 'href="/console/refusals?via=mcp"'):
+        assert text in page.text
+    assert "<script>alert" not in page.text
+    listed = await pages.get("/console/refusals?via=mcp")
+    assert (id_number(1) in listed.text, id_number(2) in listed.text) == (True, False)
+
+
 async def test_texts_of_others_are_shown_as_text(pages: Pages):
     claimed = '{"name": "NAME", "object_id": "NAME", "verified": false}'.replace("NAME", XSS.replace('"', '\\"'))
     check = f'[{{"name": "listed", "passed": false, "expected": "{XSS[:25]}", "found": "{XSS[:25]}"}}]'

@@ -314,6 +314,9 @@ async def test_text_of_others_is_text(console: RunConsole, evil: str):
         resubmitted_from=id_number(1),
         trace_id=evil,
         parent_run_id=evil,
+        via=evil,
+        via_client=json.dumps({"name": evil, "version": evil}),
+        agent=json.dumps({"client_id": evil, "blueprint": evil, "kind": evil}),
     )
     with console.engine.begin() as connection:
         add_lines(connection, Lines(ADAS_RUN, 1, 1, (LogLine(NOON, "log", evil, evil, evil),), 0, 0, ""))

@@ -111,6 +111,15 @@ def test_the_next_times_of_a_schedule_are_shown_as_options():
     assert shown["After a failure"] == "notify-me is started"
 
 
+def test_the_tools_that_agents_have_of_a_workflow_are_an_option():
+    @workflow(tool=True, methods=["GET", "PUT"])
+    async def report(ctx: Context) -> None:
+        """Report."""
+
+    shown = dict(workflow_page(Trigger(report, OPEN, Path("report.py"))).options)
+    assert shown["Tool for agents"] == "get-report, put-report"
+
+
 @pytest.fixture
 async def pages(tmp_path: Path, local_tenant: LocalTenant, own_modules: None) -> AsyncIterator[Pages]:
     """The pages on a journal of their own."""

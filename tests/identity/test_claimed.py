@@ -26,7 +26,14 @@ pytestmark = pytest.mark.anyio
 
 ADA = "55555555-eeee-4555-8555-555555555555"
 POLICY = cast("Guarded", bind(specific_users(ADA), people={}, tenants=[TENANT_ID], audiences=["api://postern"]))
-NAMED = {"object_id": LISA, "client_id": CLIENT, "tenant_id": TENANT_ID, "name": "Lisa", "token_id": None}
+NAMED = {
+    "object_id": LISA,
+    "client_id": CLIENT,
+    "tenant_id": TENANT_ID,
+    "name": "Lisa",
+    "token_id": None,
+    "agent": None,
+}
 
 
 @pytest.fixture
@@ -67,11 +74,31 @@ def test_what_a_forger_writes_is_cut_short_made_printable_and_holds_no_token():
         "tenant_id": "a list",
         "name": "Lisa" + "é" * 96,
         "token_id": None,
+        "agent": None,
         "verified": False,
     }
     strayed = claimed(token(claims(oid=nested, name=nested)), verified=False)
     assert strayed is not None
     assert (strayed["object_id"], strayed["name"]) == ("[token]", "[token]")
+
+
+@pytest.mark.parametrize(
+    ("changes", "agent"),
+    [
+        ({"xms_act_fct": "11 3"}, {"client_id": CLIENT, "blueprint": None, "kind": "on-behalf-of-user"}),
+        ({"xms_sub_fct": "13"}, {"client_id": CLIENT, "blueprint": None, "kind": "agent-user"}),
+        ({"xms_act_fct": "11", "scp": "/"}, {"client_id": CLIENT, "blueprint": None, "kind": "autonomous"}),
+        (
+            {"xms_par_app_azp": "B\x1b" * 500, "scp": 7, "azp": ["x"]},
+            {"client_id": "a list", "blueprint": ascii("b\x1b" * 500)[:100], "kind": "autonomous"},
+        ),
+        ({"xms_act_fct": 11, "xms_sub_fct": ["13"], "xms_par_app_azp": None}, None),
+    ],
+)
+def test_a_token_names_its_agent_which_a_forger_may_have_written(changes, agent):
+    who = claimed(token(claims(**changes)), verified=False)
+    assert who is not None
+    assert who["agent"] == agent
 
 
 async def test_a_real_token_that_is_not_on_the_list_is_verified_and_has_every_check(identity):

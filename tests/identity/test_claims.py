@@ -2,7 +2,7 @@
 
 import pytest
 
-from postern.identity.claims import caller_of
+from postern.identity.claims import caller_of, malformed
 from postern.identity.issuers import tenant
 from tests.identity.minting import CLIENT, LISA, OTHER_ID, TENANT, TENANT_ID, V1, V2, claims, v1_claims
 from tests.table import table
@@ -54,6 +54,47 @@ def test_a_person_is_only_who_the_token_says_is_one(body, kind):
 )
 def test_a_guest_is_marked_as_one_or_else_signed_in_elsewhere(changes, guest):
     assert caller_of(claims(**changes), TENANT).guest is guest
+
+
+@table(
+    ("changes", "agent"),
+    [
+        ({}, None),
+        ({"xms_act_fct": "3 9", "xms_sub_fct": "9 3"}, None),
+        ({"xms_act_fct": "111 1", "xms_sub_fct": "113"}, None),
+        ({"xms_act_fct": "3 9 11"}, "on-behalf-of-user"),
+        ({"xms_act_fct": "11 3", "xms_sub_fct": "1"}, "on-behalf-of-user"),
+        ({"xms_act_fct": "11", "xms_sub_fct": "3 13"}, "agent-user"),
+        ({"xms_sub_fct": "13"}, "agent-user"),
+        ({"xms_act_fct": "11", "xms_sub_fct": "9 3 11", "idtyp": "app", "scp": ...}, "autonomous"),
+        ({"xms_act_fct": "11", "xms_sub_fct": "11", "idtyp": "app", "scp": "/"}, "autonomous"),
+        ({"xms_act_fct": "11", "xms_sub_fct": "11", "idtyp": "app", "scp": ""}, "autonomous"),
+        ({"xms_sub_fct": "11", "scp": "/"}, "autonomous"),
+        ({"xms_par_app_azp": OTHER_ID.upper()}, "on-behalf-of-user"),
+    ],
+)
+def test_each_claim_of_an_agent_is_enough_to_be_one(changes, agent):
+    body = claims(**changes)
+    found = caller_of(body, TENANT)
+    assert not malformed(body)
+    assert (found.agent and found.agent.kind) == agent
+    if found.agent is not None:
+        blueprint = OTHER_ID if "xms_par_app_azp" in changes else ""
+        assert (found.agent.client_id, found.agent.blueprint, found.object_id) == (CLIENT, blueprint, LISA)
+    assert "/" not in found.scopes
+
+
+@table(
+    ("changes", "wrong"),
+    [
+        ({"xms_act_fct": 11}, ["xms_act_fct"]),
+        ({"xms_sub_fct": ["13"]}, ["xms_sub_fct"]),
+        ({"xms_par_app_azp": "blueprint"}, ["xms_par_app_azp"]),
+        ({"idtyp": "app", "scp": "Run"}, ["idtyp with scp"]),
+    ],
+)
+def test_a_claim_of_an_agent_in_another_form_is_malformed(changes, wrong):
+    assert malformed(claims(**changes)) == wrong
 
 
 def test_at_a_mirror_the_clouds_own_issuers_are_home_too():

@@ -128,6 +128,8 @@ async def test_a_row_says_what_the_refusals_of_a_window_had_in_common(world: Wor
             "count": 2,
             "request_ids": "r1 r2",
             "claimed": None,
+            "via": None,
+            "via_client": None,
             "checks": json.dumps(
                 [
                     {"name": "form", "passed": True, "expected": "", "found": ""},

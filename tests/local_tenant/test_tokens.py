@@ -145,7 +145,7 @@ def test_an_unknown_name_lists_the_known_ones(tenant: LocalTenant) -> None:
         tenant.token("lise")
     assert str(caught.value) == (
         "the local tenant has no person or application 'lise'; it has ada, lisa, gil, postern, nightly-report, "
-        "backup-job, invoice-export, server-identity, batch-identity"
+        "backup-job, invoice-export, coding-agent, booking-agent, server-identity, batch-identity"
     )
     with pytest.raises(UnknownName, match="'server-identity' is a managed identity"):
         tenant.client_secret("server-identity")

@@ -67,11 +67,14 @@ def test_a_summary_is_short(docstring: str):
 
 def test_the_conditions_of_an_access_mode_are_shown_without_ids():
     some_id = "11111111-1111-4111-8111-111111111111"
-    access = specific_users(some_id, apps=False, guests=False, clients=[some_id], roles=["A", "B"], scopes=["C"])
+    access = specific_users(
+        some_id, apps=False, guests=False, agents=False, clients=[some_id], roles=["A", "B"], scopes=["C"]
+    )
     conditions = conditions_of(access)
     assert conditions == [
         "people only",
         "no guests",
+        "no agents",
         "through certain applications only",
         "with the scope C",
         "with the app role A or B",

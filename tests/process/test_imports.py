@@ -62,13 +62,25 @@ PAGES = (
     *("postern.console.", "postern.openapi.", "postern.local_tenant.", "postern.telemetry.otlp", "postern.testing"),
     *("postern.api.routes", "postern.api.docs", "postern.api.handlers", "postern.api.representation"),
     *("postern.assembly.api_pages", "postern.assembly.console", "postern.assembly.review"),
+    *("postern.assembly.mcp_endpoint", "postern.assembly.mcp_runs", "postern.mcp.protocol", "postern.mcp.tools"),
     *("postern.api.run_actions", "postern.api.grant_actions", "postern.api.signed_url_actions"),
     *("postern.connections.grants.server_grants", "postern.security.review.", "postern.security.revocation.revoking"),
 )
 """Modules, or rooms, of which no request to a trigger needs anything: they are loaded with the first page."""
 UNUSED = {
     *("sqlalchemy.dialects.postgresql", "sqlalchemy.orm", "alembic", "prometheus_client", "jinja2", "dbos"),
-    *("opentelemetry", "azure", "msal", "psycopg", "encodings.cp950", "rich"),
+    *(
+        "mcp",
+        "mcp_types",
+        "jsonschema",
+        "sse_starlette",
+        "opentelemetry",
+        "azure",
+        "msal",
+        "psycopg",
+        "encodings.cp950",
+        "rich",
+    ),
 }
 """What a server on SQLite without durable workflows, connections and telemetry has no use for."""
 
@@ -104,7 +116,9 @@ def test_a_server_loads_nothing_at_its_start_but_what_its_triggers_need(tmp_path
 
 def test_the_modules_of_pages_are_those_that_are_there(tmp_path: Path):
     """Otherwise the test above would find none of them."""
-    program = "from postern.assembly import api_pages, console, review\nimport postern.assembly.application\n"
+    program = (
+        "from postern.assembly import api_pages, console, mcp_endpoint, review\nimport postern.assembly.application\n"
+    )
     loaded = of_pages(loaded_after(program, tmp_path))
     unseen = {each for each in PAGES if not any(name == each or name.startswith(each) for name in loaded)}
     assert unseen == {

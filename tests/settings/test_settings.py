@@ -24,7 +24,7 @@ CONTRACT = """
     tenant_id audience cloud authority client_id client_secret_name key_vault_url azure_credential ca_bundle
     grants_key_name durable_key_name durable_workers durable_waiting max_result_bytes
     proxy no_proxy database_url workflows config host port public_url trusted_proxies operators console
-    session_idle_minutes session_hours max_body_bytes
+    mcp mcp_scope session_idle_minutes session_hours max_body_bytes
     retention_days database_max_bytes clock_leeway keys_max_age keys_cooldown keys_stale secret_max_age log_format
     audit_key_name audit_file allowed_networks
     durable_key_name durable_workers durable_waiting max_result_bytes

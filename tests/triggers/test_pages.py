@@ -7,7 +7,7 @@ import pytest
 from httpx2 import ASGITransport
 
 import postern.triggers
-from postern.access import REVOKED, Guarded, bind, specific_users
+from postern.access import MCP_ONLY, REVOKED, Guarded, bind, specific_users
 from postern.assembly import create_app
 from postern.errors import PROBLEMS
 from postern.gateway.policy import ORIGIN, policy_of
@@ -151,12 +151,12 @@ def test_each_check_of_a_401_has_a_cause_in_the_order_of_the_checks():
     section = TROUBLESHOOTING.split("\n## 401\n")[1].split("\n## ")[0]
     named = [name for cell in first_cells(section) for name in re.findall(r"`([a-z-]+)`", cell)]
     access = specific_users(
-        ID, scopes=["s"], roles=["r"], clients=[ID], apps=False, guests=False, auth_context="strong"
+        ID, scopes=["s"], roles=["r"], clients=[ID], apps=False, guests=False, agents=False, auth_context="strong"
     )
     policy = bind(access, people={}, tenants=[ID], audiences=["api://x"], auth_contexts={"strong": "c1"})
     assert isinstance(policy, Guarded)
     of_agents = policy_of("madrid", [ID], tenants=[ID], audiences=["api://x"])
-    expected = {"credentials", "authorization-header", CODE, "form", NETWORK, REVOKED, ORIGIN, *UNSIGNED}
+    expected = {"credentials", "authorization-header", CODE, "form", NETWORK, REVOKED, ORIGIN, MCP_ONLY, *UNSIGNED}
     requirements = {requirement.name for requirement in (*policy.requirements, *of_agents.requirements)}
     assert sorted(named) == sorted(expected | {rule.name for rule in RULES} | requirements)
 

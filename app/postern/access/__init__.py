@@ -1,8 +1,10 @@
 """Access to triggers: the three access modes, their policies, the Caller, and the decision. Pure."""
 
+from postern.access.agent import Agent, Via
 from postern.access.caller import ANYONE, BY_SERVER, GUID, KINDS, Caller
 from postern.access.check import Check, Refused
 from postern.access.decision import admit, checks
+from postern.access.mcp_scope import MCP_ONLY, check_scope, only_for_mcp, refuse_outside
 from postern.access.modes import (
     Access,
     AccessFault,
@@ -25,10 +27,12 @@ __all__ = [
     "BY_SERVER",
     "GUID",
     "KINDS",
+    "MCP_ONLY",
     "OPEN",
     "REVOKED",
     "Access",
     "AccessFault",
+    "Agent",
     "Anonymous",
     "Caller",
     "Check",
@@ -45,15 +49,19 @@ __all__ = [
     "SpecificUsers",
     "StartedBy",
     "TenantUsers",
+    "Via",
     "admit",
     "anonymous",
     "audience_requirement",
     "bind",
+    "check_scope",
     "checks",
     "default_scope",
     "github",
     "hmac_header",
+    "only_for_mcp",
     "principal_of",
+    "refuse_outside",
     "slack",
     "specific_users",
     "stripe",

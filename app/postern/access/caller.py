@@ -5,6 +5,8 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from postern.access.agent import Agent
+
 CallerKind = Literal["anonymous", "user", "application", "schedule", "failure", "finding"]
 
 KINDS: tuple[str, ...] = get_args(CallerKind)
@@ -22,7 +24,8 @@ class Caller:
     What follows `token_version` is of the token only, and does not make two callers different. `token_id` (uti) is ""
     if the token has none, `issued_at` (iat) is in Unix seconds, 0 if it has none. `auth_contexts` (acrs) are the
     authentication contexts that the sign-in met, `capabilities` (xms_cc) what the client can handle. `credential`
-    (azpacr, appidacr) is how the client authenticated. Source: Microsoft, access-token-claims-reference."""
+    (azpacr, appidacr) is how the client authenticated, `agent` the agent that acts, None if the token names none.
+    Source: Microsoft, access-token-claims-reference."""
 
     kind: CallerKind
     object_id: str = ""
@@ -39,6 +42,7 @@ class Caller:
     auth_contexts: frozenset[str] = field(default=frozenset(), compare=False)
     capabilities: frozenset[str] = field(default=frozenset(), compare=False)
     credential: Literal["", "public", "secret", "certificate"] = field(default="", compare=False)
+    agent: Agent | None = field(default=None, compare=False)
 
     def has_audience(self, audiences: Container[str], client_id: str | None) -> bool:
         """Whether the token was issued for one of these audiences, or for `client_id`, if that is the client id of this

@@ -42,6 +42,7 @@ class TenantUsers:
     clients: tuple[str, ...] = ()
     apps: bool = True
     guests: bool = True
+    agents: bool = True
     audiences: tuple[str, ...] = ()
     tenants: tuple[str, ...] = ()
     auth_context: str = ""
@@ -85,6 +86,7 @@ def tenant_users(
     clients: Iterable[str] | None = None,
     apps: bool = True,
     guests: bool = True,
+    agents: bool = True,
     audiences: Iterable[str] | None = None,
     tenants: Iterable[str] | None = None,
     auth_context: str | None = None,
@@ -93,10 +95,11 @@ def tenant_users(
 
     `scopes` and `roles`: the token must have at least one of each list given. Tokens of applications never have scopes:
     an application is checked against `roles` if both are given, and rejected if only `scopes` is. `clients`: the
-    allowed client application ids. `apps=False`: people only. `guests=False`: no guests. `audiences` and `tenants`
-    replace those of the settings. `auth_context`: the sign-in must meet this authentication context of Conditional
-    Access, a name in the table `[auth_contexts]` of `postern.toml`. Raises AccessFault for an empty list, because that
-    would admit more callers than any other list.
+    allowed client application ids. `apps=False`: people only. `guests=False`: no guests. `agents=False`: no agents of
+    Entra Agent ID, where the tokens have the optional claims that name them; `clients` is the limit that needs none.
+    `audiences` and `tenants` replace those of the settings. `auth_context`: the sign-in must meet this authentication
+    context of Conditional Access, a name in the table `[auth_contexts]` of `postern.toml`. Raises AccessFault for an
+    empty list, because that would admit more callers than any other list.
     """
     return TenantUsers(
         scopes=_names("scopes", scopes),
@@ -104,6 +107,7 @@ def tenant_users(
         clients=_guids("clients", clients),
         apps=_yes_or_no("apps", apps),
         guests=_yes_or_no("guests", guests),
+        agents=_yes_or_no("agents", agents),
         audiences=_audiences("audiences", audiences),
         tenants=_guids("tenants", tenants),
         auth_context=_auth_context(auth_context),
@@ -117,6 +121,7 @@ def specific_users(
     clients: Iterable[str] | None = None,
     apps: bool = True,
     guests: bool = True,
+    agents: bool = True,
     audiences: Iterable[str] | None = None,
     tenants: Iterable[str] | None = None,
     auth_context: str | None = None,
@@ -148,6 +153,7 @@ def specific_users(
         clients=_guids("clients", clients),
         apps=_yes_or_no("apps", apps),
         guests=_yes_or_no("guests", guests),
+        agents=_yes_or_no("agents", agents),
         audiences=_audiences("audiences", audiences),
         tenants=_guids("tenants", tenants),
         auth_context=_auth_context(auth_context),

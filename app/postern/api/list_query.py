@@ -14,7 +14,7 @@ from postern.journal.audit_event import Kind
 from postern.journal.finding import FindingKind, FindingState
 from postern.journal.reading.audit import AuditFilter
 from postern.journal.reading.cursor import opened
-from postern.journal.reading.filters import ANONYMOUS, RefusalFilter, RunFilter
+from postern.journal.reading.filters import ANONYMOUS, VIAS, RefusalFilter, RunFilter
 from postern.journal.reading.findings import FindingFilter
 from postern.journal.run import State
 from postern.security.review.review import MARKS, Filter
@@ -200,6 +200,12 @@ def _caller_kind(text: str) -> str:
     return text
 
 
+def _via(text: str) -> str:
+    if text not in VIAS:
+        raise Wrong(f"must be {' or '.join(VIAS)}")
+    return text
+
+
 def _time(text: str) -> float:
     """Unix seconds of a time with its offset (RFC 3339, section 5.6)."""
     try:
@@ -261,6 +267,7 @@ RUN_PARAMETERS: Mapping[str, Callable[[str], Any]] = {
     "until": _time,
     "text": _name,
     "parent": _run_id,
+    "via": _via,
 }
 REFUSAL_PARAMETERS: Mapping[str, Callable[[str], Any]] = {
     "workflow": _name,
@@ -269,6 +276,7 @@ REFUSAL_PARAMETERS: Mapping[str, Callable[[str], Any]] = {
     "since": _time,
     "until": _time,
     "request_id": _request_id,
+    "via": _via,
 }
 AUDIT_PARAMETERS: Mapping[str, Callable[[str], Any]] = {
     "kind": _kind,

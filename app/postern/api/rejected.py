@@ -13,6 +13,7 @@ from postern.errors import Problem
 from postern.journal.refusal import Refusal, as_text
 from postern.triggers.challenge import unauthenticated
 from postern.triggers.reply import Answer, problem_reply
+from postern.triggers.via import VIA
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,9 @@ def _refusal(request_id: str, shown: Problem, error: Refused | Problem, request:
     else:
         reason = shown.code
         checks = (Check(shown.code, False, None, shown.reason),) if shown.reason else ()
-    return Refusal(request_id, reason, shown.code, shown.status, "", address_of(request), checks)
+    refusal = Refusal(request_id, reason, shown.code, shown.status, "", address_of(request), checks)
+    refusal.via = request.scope.get(VIA)
+    return refusal
 
 
 def _fields(refusal: Refusal) -> dict[str, Any]:
@@ -59,4 +62,5 @@ def _fields(refusal: Refusal) -> dict[str, Any]:
         "found": as_text(failed.found) if failed else "",
         **({"hint": failed.hint} if failed and failed.hint else {}),
         "client_address": refusal.client_address,
+        **(refusal.via.shown if refusal.via is not None else {}),
     }

@@ -14,7 +14,7 @@ from postern.access import Policy
 from postern.authoring.schedule import NEXT_TIMES
 from postern.authoring.workflow import Workflow
 from postern.catalog import Snapshot, Trigger
-from postern.catalog.snapshot import Fault
+from postern.catalog.snapshot import Fault, tool_methods
 from postern.journal.approvals import Approval
 from postern.journal.body_form import Form
 from postern.journal.reading.call_tree import Branch, Tree
@@ -147,6 +147,9 @@ def _summary(record: RunRecord, *, private: bool, acts: bool = True) -> dict[str
         "cancelled_by": record.cancelled_by if acts and _may_be_cancelled(record) else None,
         "trace_id": record.trace_id or trace_id_of(record.id),
         "durable": durable_json(record.durable),
+        "via": record.via,
+        "via_client": record.via_client,
+        "agent": record.agent,
     }
 
 
@@ -272,6 +275,8 @@ def _refusal(record: RefusalRecord) -> dict[str, Any]:
         "claimed": record.claimed,
         "checks": record.checks,
         "request_ids": record.request_ids,
+        "via": record.via,
+        "via_client": record.via_client,
     }
 
 
@@ -315,6 +320,7 @@ def _workflow(trigger: Trigger, now: float, *, seals_runs: bool) -> dict[str, An
         "durable": workflow.durable,
         "schedule": schedule_json(workflow, now),
         "on_failure": workflow.on_failure or None,
+        "tools": [*tool_methods(workflow)],
         "stateless": workflow.stateless,
         "bodies_unsealed": workflow.durable and not seals_runs,
         "secure_inputs": workflow.secure_inputs,

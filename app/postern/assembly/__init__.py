@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     )
     from postern.assembly.asgi import Application
     from postern.assembly.catalog import load_catalog
-    from postern.assembly.identity import create_identity, tenants
+    from postern.assembly.identity import create_identity, mcp_scope, tenants
     from postern.assembly.installation import installation_of
     from postern.assembly.takeovers import durable_is_installed
 
@@ -29,6 +29,7 @@ __all__ = [
     "durable_is_installed",
     "installation_of",
     "load_catalog",
+    "mcp_scope",
     "tenants",
 ]
 
@@ -41,7 +42,7 @@ _MODULES = {
     ),
     "asgi": ("Application",),
     "catalog": ("load_catalog",),
-    "identity": ("create_identity", "tenants"),
+    "identity": ("create_identity", "mcp_scope", "tenants"),
     "installation": ("installation_of",),
     "takeovers": ("durable_is_installed",),
 }

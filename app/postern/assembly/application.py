@@ -20,6 +20,7 @@ from postern.assembly.foundation import Foundation, foundation
 from postern.assembly.grants import grants_part
 from postern.assembly.installation import authority
 from postern.assembly.limits import limit_checks
+from postern.assembly.mcp import mcp_part
 from postern.assembly.observed import ObservedPart, observed_part
 from postern.assembly.once import Once
 from postern.assembly.operations import operations_part, readiness_of
@@ -89,23 +90,25 @@ def create_app(
     urls, review, large = signed_urls_part(base, make_secret), Once(lambda: _reviews(base)), LargeBodies()
     needs = ApiNeeds(runs, durable, refusals, grants, revocation, urls, review, large, states)
     api = api_part(base, needs, local_tokens)
-    watching = (audited, findings, observed, revocation, senders, urls)
-    checked = (telemetry, *base.parts, *watching, grants, runs, durable, schedules, failures, refusals, api)
-    readiness = readiness_of(checked)
-    beside = Beside(runs, refusals, api, grants, revocation, urls, review, states, readiness)
-    parts = (*checked, *gateways, _console(base, beside, Local(local_address, local_tokens, local_caller)))
-    drains = runs.runner.end_events, durable.drain, *(part.hub.drain for part in gateways)
-    operations = operations_part(parts, readiness, process, runs.requests.settle, drains, telemetry.export)
     pipeline = replace(
         telemetry.noted(_pipeline(base, runs, durable, refusals, large), _gate(base, senders, urls, observed)),
         for_author=for_author,
         console_on=console_on,
         later=api.later,
     )
+    traced = telemetry.around(pipeline)
+    mcp = mcp_part(base, needs, api, pipeline, traced, serves=role is not Role.WORKER)
+    watching = (audited, findings, observed, revocation, senders, urls)
+    checked = (telemetry, *base.parts, *watching, grants, runs, durable, schedules, failures, refusals, api)
+    readiness = readiness_of(checked)
+    beside = Beside(runs, refusals, api, grants, revocation, urls, review, states, readiness)
+    parts = (*checked, mcp, *gateways, _console(base, beside, Local(local_address, local_tokens, local_caller)))
+    drains = runs.runner.end_events, durable.drain, mcp.drain, *(part.hub.drain for part in gateways)
+    operations = operations_part(parts, readiness, process, runs.requests.settle, drains, telemetry.export)
     own_host, other_networks = own_host_of(settings, for_author), network_check(settings.allowed_networks)
     if role is Role.WORKER:
         parts = tuple(part if part in gateways else without_routes(part) for part in parts)
-    on_triggers = no_trigger if role is Role.WORKER else telemetry.around(pipeline)
+    on_triggers = no_trigger if role is Role.WORKER else traced
     return Application((*parts, operations), pipeline, base.catalog.catalog, own_host, other_networks, on_triggers)
 
 

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from postern.assembly.console_needs import Beside, Local, address_of
 from postern.assembly.entra_accounts import entra_accounts
 from postern.assembly.foundation import Foundation
+from postern.assembly.identity import mcp_scope
 from postern.assembly.installation import installation_of
 from postern.connections.entry_trial import OfPeople, stages_of
 from postern.connections.own_proof import OwnProof
@@ -75,7 +76,7 @@ def _services(base: Foundation, beside: Beside, local: Local, address: str, acco
         log=base.log,
         local=bool(local.address),
         address=address,
-        explain=partial(explained, base.identity.identity),
+        explain=partial(explained, base.identity.identity, mcp_scope=mcp_scope(settings)),
         local_caller=local.caller,
         token_command=local.tokens,
         secret_states=lambda: expiry.states,

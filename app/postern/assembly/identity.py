@@ -15,6 +15,7 @@ from postern.catalog import Snapshot
 from postern.http_client import http_client
 from postern.identity import Identity, Tenant, fetch_keys, tenant
 from postern.settings import Settings
+from postern.settings.mcp import DEFAULT_SCOPE
 from postern.triggers.secure_transport import Identification
 
 
@@ -45,7 +46,7 @@ def identity_part(
 
     return IdentityPart(
         identity=identity,
-        identification=Identification(identity.recall, identity.identify),
+        identification=Identification(identity.recall, identity.identify, mcp_scope(settings)),
         still=(revocations or NoRevocations()).check,
         serve=lambda snapshot: identity.serve(tenants(settings, snapshot)),
         life=life,
@@ -53,6 +54,11 @@ def identity_part(
         checks={"signing_keys": keys_usable(lambda: identity.ready, lambda: identity.errors)},
         metrics=(key_metrics(lambda: identity.ages),),
     )
+
+
+def mcp_scope(settings: Settings) -> str:
+    """The scope of tokens for `/mcp` only; "" if POSTERN_MCP_SCOPE names none."""
+    return "" if settings.mcp_scope == DEFAULT_SCOPE else settings.mcp_scope
 
 
 def create_identity(settings: Settings, fetch_for: FetchFor, revocations: Revocations | None = None) -> Identity:

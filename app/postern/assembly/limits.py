@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from postern.access import Caller
+from postern.access import Caller, Refused
 from postern.catalog import Trigger
 from postern.errors import Problem, problem
 from postern.security.limits.addresses import client_of
@@ -87,7 +87,7 @@ class RequestLimits:
             return False
         try:
             caller = self.recall(scope, dict(headers))
-        except Problem:
+        except (Problem, Refused):
             return False
         return caller is not None and self._is_own(caller)
 

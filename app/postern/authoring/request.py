@@ -43,6 +43,7 @@ class Request:
     trace: Trace | None = field(default=None, repr=False)
     chain: Chain | None = field(default=None, repr=False)
     _form = _NO_FORM  # what its body was if the workflow takes a form with files
+    _via = _NO_FORM  # through what it came (access.Via) if not to the trigger's URL
     _prefer = b""  # what the field Prefer says (RFC 7240); set where there is one
 
     def copy(self) -> "Request":

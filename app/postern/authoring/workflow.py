@@ -31,6 +31,7 @@ from postern.authoring.signature import (
     parameters_of,
     path_segments_of,
 )
+from postern.authoring.tool import Tool, tool_of
 from postern.authoring.uses import Names, declared_names
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Workflow:
     `produces` the media type of replies in OpenAPI, "" for JSON. `schedule` is None if it starts by requests only.
     `on_failure` is the name of the workflow that is notified of failed runs, "" for none. With a `concurrency_key`,
     `max_concurrency` holds for each key. `keyed` is True if the place of a run depends on more than its workflow: on
-    its key, or on other server processes."""
+    its key, or on other server processes. `tool` is None if agents do not get it as a tool."""
 
     name: str
     function: Callable[..., Any]
@@ -95,6 +96,7 @@ class Workflow:
     keyed: bool = False
     produces: str = ""
     reads_at_once: bool = False
+    tool: Tool | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the author's function itself, so that a test of a workflow needs no server."""
@@ -150,6 +152,7 @@ def workflow(
     networks: "Iterable[str] | None" = ...,
     origins: "Iterable[str] | None" = ...,
     produces: str = "",
+    tool: bool | Tool = False,
 ) -> Callable[[Callable[..., Any]], Workflow]: ...
 def workflow(
     function: Callable[..., Any] | None = None,
@@ -179,6 +182,7 @@ def workflow(
     networks: "Iterable[str] | None" = None,
     origins: "Iterable[str] | None" = None,
     produces: str = "",
+    tool: bool | Tool = False,
 ) -> Workflow | Callable[[Callable[..., Any]], Workflow]:
     """Make a workflow of a function: `async def` runs on the event loop, `def` in a thread. The first parameter is the
     Context. A second one is the body, validated against its annotation. Further ones are named in `path`. The return
@@ -189,7 +193,6 @@ def workflow(
     Raises WorkflowFault if the options or the function are not valid."""
     lasting = _lasting(timeout, durable, stateless, signals)
     lasting |= _limits(max_concurrency, concurrency_key, singleton, stateless, lasting)
-    when = schedule_of(schedule, timezone, missed)
 
     def make(function: Callable[..., Any]) -> Workflow:
         _check_function(function)
@@ -198,16 +201,16 @@ def workflow(
             name=own_name,
             function=function,
             **_entry(access, networks, origins),
-            methods=_methods(methods),
+            methods=(chosen := _methods(methods)),
             path=path,
-            stateless=stateless,
             secure_inputs=secure_inputs,
             secure_outputs=secure_outputs,
             **_bounds(max_body_bytes, max_elements),
             **_declared(connections, secrets, produces),
             **lasting,
-            **by_server(function, when, own_name, on_failure, stateless=stateless),
-            **_signature(function, path),
+            **by_server(function, schedule_of(schedule, timezone, missed), own_name, on_failure, stateless=stateless),
+            **(parts := _signature(function, path)),
+            tool=tool_of(tool, function, own_name, chosen, access, parts),
         )
 
     return make if function is None else make(function)
@@ -265,7 +268,7 @@ def _lasting(timeout: float | str | None, durable: bool, stateless: bool, signal
     if durable and find_spec("dbos") is None:
         raise WorkflowFault("durable=True needs the package dbos: install postern-workflows[durable]")
     who = None if signals is None else _signals(signals)
-    return {"timeout": _timeout(timeout, durable), "durable": durable, "signals": who}
+    return {"timeout": _timeout(timeout, durable), "durable": durable, "signals": who, "stateless": stateless}
 
 
 def _check_function(function: Any) -> None:

@@ -22,7 +22,18 @@ from postern.access import Access, Policy
 from postern.authoring.workflow import Workflow
 from postern.catalog.likely_mistakes import Advice
 from postern.catalog.modules import Generation
-from postern.catalog.snapshot import EMPTY, Fault, Flaw, Policies, Snapshot, Trigger, Version, settle, snapshot_of
+from postern.catalog.snapshot import (
+    EMPTY,
+    Fault,
+    Flaw,
+    Policies,
+    Snapshot,
+    Trigger,
+    Version,
+    many_tools,
+    settle,
+    snapshot_of,
+)
 from postern.catalog.sources import PACKAGE, Hashes, Source, changed_files, read_folder, shared_names
 from postern.catalog.trial import Impossible, Stopped, ended_if_held, tried
 from postern.catalog.versions import bound_again, clash_of_files, flaw_of_trial, not_loaded, version_of
@@ -294,6 +305,8 @@ def _log_changes(old: Snapshot, new: Snapshot) -> None:
             log.info("workflow-loaded", **_described(trigger))
     for file, each in sorted(_new_advice(old, new)):
         log.warning("workflow-advice", file=str(file), line=each.line, cause=each.cause, fix=each.fix)
+    if (many := many_tools(new.triggers)) and not many_tools(old.triggers):
+        log.warning("many-tools", cause=many)
     for name, trigger in old.triggers.items():
         if name not in new.triggers:
             log.info("workflow-removed", **_described(trigger))

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from postern.access import Policy
+from postern.authoring.tool import MANY_TOOLS, tool_names
 from postern.authoring.workflow import Workflow
 from postern.catalog.context_changes import Changes
 from postern.catalog.likely_mistakes import Advice
@@ -85,7 +86,8 @@ def settle(
     now, without duplicate names. Every decision begins with the files as written, so a clash ends once it is fixed. A
     file in a clash falls back to the version that it served. That version can clash with another file as written, which
     then falls back too. This ends at the latest when all files serve their previous versions. So does a file
-    whose `on_failure` names no workflow that is served: workflows load in any order, so it is found out here.
+    with a tool of the same name as another tool, and one whose `on_failure` names no workflow that is served: workflows
+    load in any order, so it is found out here.
     """
     flaws = {file: outcome for file, outcome in loaded.items() if isinstance(outcome, Flaw)}
     chosen = {file: outcome for file, outcome in loaded.items() if isinstance(outcome, Version)}
@@ -93,6 +95,8 @@ def settle(
     while True:
         if clashes := _clashes(chosen):
             found = {file: _clash(own, other) for file, (own, other) in clashes.items()}
+        elif clashing := _clashing_tools(chosen):
+            found = clashing
         else:
             found = {file: flaw for file, flaw in _dangling(chosen).items() if chosen[file] is not serving.get(file)}
         if not found:
@@ -131,6 +135,44 @@ def _clashes(chosen: Mapping[Path, Version]) -> dict[Path, tuple[Trigger, Trigge
                 other = files[1] if file == files[0] else files[0]
                 found.setdefault(file, (chosen[file].triggers[name], chosen[other].triggers[name]))
     return found
+
+
+def _clashing_tools(chosen: Mapping[Path, Version]) -> dict[Path, Flaw]:
+    """For each file with a tool whose name another tool has too, in this file or another: the flaw of the first one."""
+    owners: dict[str, list[tuple[Path, Workflow]]] = {}
+    for file in sorted(chosen):
+        for trigger in chosen[file].triggers.values():
+            for name in tool_methods(trigger.workflow):
+                owners.setdefault(name, []).append((file, trigger.workflow))
+    found: dict[Path, Flaw] = {}
+    for name, tools in owners.items():
+        for file, workflow in tools if len(tools) > 1 else ():
+            other_file, other = next(each for each in tools if each[1] is not workflow)
+            found.setdefault(
+                file,
+                Flaw(
+                    workflow.line,
+                    f"The workflow in {other_file}, line {other.line}, is the tool {name!r} too.",
+                    'Rename one of the two functions, set another name="...", or leave tool= out of one.',
+                ),
+            )
+    return found
+
+
+def tool_methods(workflow: Workflow) -> dict[str, str]:
+    """The method of each tool that a workflow is, by the tool's name; {} if it is none."""
+    return {} if workflow.tool is None else tool_names(workflow.name, workflow.methods)
+
+
+def many_tools(triggers: Mapping[str, Trigger]) -> str:
+    """A warning of more tools than a model chooses well among, without its full stop; "" if there are not so many."""
+    number = sum(len(tool_methods(trigger.workflow)) for trigger in triggers.values())
+    if number <= MANY_TOOLS:
+        return ""
+    return (
+        f"the workflows are {number} tools for agents. Models choose badly among more than {MANY_TOOLS}, and clients "
+        "stop at 128: leave tool= out of some"
+    )
 
 
 def _dangling(chosen: Mapping[Path, Version]) -> dict[Path, Flaw]:

@@ -10,6 +10,7 @@ import typer
 
 from postern.authoring.by_server import WORKFLOW_NAME
 from postern.catalog import Snapshot, Trigger
+from postern.catalog.snapshot import many_tools, tool_methods
 from postern.cli.catalog_output import (
     describe,
     print_advice,
@@ -57,11 +58,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def check() -> None:
-    """Load the settings and every workflow, and report every fault. Exit code 1 if there is any.
+    """Load the settings and every workflow, and report every fault. Exit code 1 if there is any, or if no token can be
+    valid for the workflows that are tools.
 
     Settings that are probably not what was meant are warnings, which do not change the exit code. Nothing is fetched.
     """
     from postern.cli.diagnosis.here import named_workflows  # what `list` and `new` do not need
+    from postern.cli.diagnosis.tools import registration_note, tool_findings
     from postern.connections.grants.reach import out_of_reach
     from postern.settings.warnings import environment_warnings, warnings
 
@@ -75,9 +78,15 @@ def check() -> None:
     print_advice(snapshot)
     found = [*warnings(here.settings), *environment_warnings(os.environ, here.settings)]
     found += [*_missing_connections(snapshot, here), *out_of_reach(snapshot.triggers.values(), here.settings)]
-    found += named_workflows(here.settings, snapshot)
+    found += [*named_workflows(here.settings, snapshot), *filter(None, [many_tools(snapshot.triggers)])]
     for warning in found:
         err.print(f"[yellow]warning[/] {escaped(warning)}.", highlight=False, soft_wrap=True)
+    tools = tool_findings(here.settings, snapshot)
+    for each in tools:
+        label = "[red]failed[/]" if each.state == "failed" else "[yellow]warning[/]"
+        err.print(f"{label} {escaped(each.detail)}. {escaped(each.fix)}.", highlight=False, soft_wrap=True)
+    if note := registration_note(here.settings, snapshot, here.server_url if here.local else ""):
+        err.print(escaped(note), highlight=False, soft_wrap=True)
     if unsealed := unsealed_workflows(here.settings, snapshot):
         err.print(escaped(unsealed), highlight=False, soft_wrap=True)
     if missing := missing_for_console(here.settings, here.server_url if here.local else ""):
@@ -92,7 +101,7 @@ def check() -> None:
     served = _count(len(snapshot.triggers), "workflow")
     faulty = _count(len(snapshot.faults), "faulty module")
     err.print(f"{served} in {escaped(str(here.settings.workflows))}, {faulty}; for {tenant}.", highlight=False)
-    raise typer.Exit(1 if snapshot.faults else 0)
+    raise typer.Exit(1 if snapshot.faults or any(each.state == "failed" for each in tools) else 0)
 
 
 def unsealed_workflows(settings: Settings, snapshot: Snapshot) -> str:
@@ -209,6 +218,7 @@ def _row(trigger: Trigger, here: Workspace) -> dict[str, Any]:
         "description": workflow.description,
         "schedule": schedule_json(workflow, time()),
         "on_failure": workflow.on_failure or None,
+        "tools": [*tool_methods(workflow)],
         **uses_json(trigger),
         "file": str(trigger.file),
         "line": workflow.line,

@@ -5,14 +5,16 @@ from collections.abc import Iterable
 from postern.access import Access, Anonymous, Policy, SpecificUsers
 from postern.authoring.schedule import NEXT_TIMES
 from postern.catalog import Fault, Snapshot
+from postern.catalog.snapshot import tool_methods
 from postern.cli.columns import Cell, print_columns
 from postern.cli.terminal import err, escaped, plain
 
 
 def print_workflows(snapshot: Snapshot, server_url: str, *, stderr: bool, ids: bool = False) -> None:
-    """Print the workflows with method, URL and access mode. Anonymous ones are marked. `ids` shows the object ids of
-    those on a list."""
+    """Print the workflows with method, URL and access mode, and their tools at /mcp if there is any. Anonymous ones are
+    marked. `ids` shows the object ids of those on a list."""
     rows: list[list[Cell]] = []
+    tools = any(trigger.workflow.tool is not None for trigger in snapshot.triggers.values())
     for name, trigger in sorted(snapshot.triggers.items()):
         workflow = trigger.workflow
         access = describe(workflow.access, trigger.policy if ids else None)
@@ -21,7 +23,9 @@ def print_workflows(snapshot: Snapshot, server_url: str, *, stderr: bool, ids: b
         if workflow.access == Anonymous():
             shown = (f"{access} (open to anyone){networks}", "yellow")
         rows.append([name, " ".join(workflow.methods), f"{server_url}/triggers/{name}{workflow.path}", shown])
-    print_columns(("workflow", "method", "URL", "access"), rows, stderr=stderr)
+        rows[-1] += [", ".join(tool_methods(workflow))] if tools else []
+    columns = ("workflow", "method", "URL", "access", *(["tool"] if tools else []))
+    print_columns(columns, rows, stderr=stderr)
 
 
 def scheduled(snapshot: Snapshot, now: float) -> list[list[Cell]]:
@@ -77,5 +81,5 @@ def describe(access: Access, policy: Policy | None = None) -> str:
         if values:
             parts.append(f"{option}={'|'.join(values)}")
     parts += [f"auth_context={access.auth_context}"] if access.auth_context else []
-    parts += [f"{option}=no" for option in ("apps", "guests") if not getattr(access, option)]
+    parts += [f"{option}=no" for option in ("apps", "guests", "agents") if not getattr(access, option)]
     return f"{access.mode}({', '.join(parts)})" if parts else access.mode

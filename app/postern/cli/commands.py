@@ -20,7 +20,13 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "dev",
         "Serve the workflows with a local tenant: with people, tokens, Key Vault and directory, on loopback only.",
     ),
-    "check": ("catalog", "Load the settings and every workflow, and report every fault. Exit code 1 if there is any."),
+    "check": (
+        "catalog",
+        (
+            "Load the settings and every workflow, and report every fault. Exit code 1 if there is any, or if no token "
+            "can be valid for the workflows that are tools."
+        ),
+    ),
     "list": (
         "catalog",
         "List the workflows with method, URL, access mode, object ids of those on a list, and next due times.",
@@ -101,6 +107,13 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "gateways": (
         "gateways",
         "List the gateways to private networks with their agents, for operators. Exit code 1 if one has no agent.",
+    ),
+    "mcp": (
+        "mcp",
+        (
+            "The tools that an agent gets at /mcp with a caller's token: list, check URL. Without a subcommand, same "
+            "as list."
+        ),
     ),
     "link": (
         "link",

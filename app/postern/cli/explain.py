@@ -121,7 +121,7 @@ def _check_networks(here: Workspace, trigger: Trigger, address: str) -> None:
 
 
 async def _explained(here: Workspace, snapshot: Snapshot, policy: Guarded, token: str, keys: Path | None) -> Explained:
-    from postern.assembly import create_identity, tenants
+    from postern.assembly import create_identity, mcp_scope, tenants
     from postern.http_client import http_client
     from postern.identity import fetch_keys
 
@@ -136,7 +136,7 @@ async def _explained(here: Workspace, snapshot: Snapshot, policy: Guarded, token
             here.settings, lambda of: from_file if given else partial(fetch_keys, client, of), revocations
         )
         identity.serve(tenants(here.settings, snapshot))
-        return await explained(identity, token, policy)
+        return await explained(identity, token, policy, mcp_scope=mcp_scope(here.settings))
 
 
 def _revocations(url: str) -> Revocations | None:

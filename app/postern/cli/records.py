@@ -18,6 +18,8 @@ _WIDTH = 20
 
 Record = Mapping[str, Any]
 
+_OF_AGENT = (("client_id", "client"), ("blueprint", "blueprint"))
+
 
 def heading() -> Text:
     """The heading of a list of runs."""
@@ -103,6 +105,7 @@ def _facts(run: Record) -> Iterator[tuple[str, str]]:
     yield "state", f"{state}, status {plain(run['status'])}" if run.get("status") is not None else state
     yield "caller", _caller(run)
     yield "from", plain(_or_nothing(run.get("client_address")))
+    yield from through(run, run.get("agent"))
     yield "started", to_the_millisecond(run.get("started_at"))
     if run.get("ended_at"):
         yield "ended", f"{to_the_millisecond(run['ended_at'])}, after {span(run.get('duration_ms'))}"
@@ -122,6 +125,18 @@ def _facts(run: Record) -> Iterator[tuple[str, str]]:
     for name, label in (("resubmitted_by", "resubmitted by"), ("cancelled_by", "cancelled by")):
         if isinstance(run.get(name), Mapping):
             yield label, _in_words(run[name])
+
+
+def through(record: Record, agent: Any) -> Iterator[tuple[str, str]]:
+    """Through what a run or a rejected request came, if not by a trigger's URL, and the agent, if there was one."""
+    if record.get("via"):
+        client = record.get("via_client")
+        names = [plain(client[part]) for part in ("name", "version") if client.get(part)] if client else []
+        yield "via", f"{plain(record['via'])}, {' '.join(names)} (unverified)" if names else plain(record["via"])
+    if isinstance(agent, Mapping):
+        parts = [plain(agent.get("kind"))]
+        parts += [f"{name} {plain(agent[key])}" for key, name in _OF_AGENT if agent.get(key)]
+        yield "agent", ", ".join(parts)
 
 
 def _durable(state: Mapping[str, Any]) -> str:

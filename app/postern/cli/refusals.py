@@ -24,6 +24,8 @@ from postern.cli.api_client import (
     token_source,
 )
 from postern.cli.checks_table import checks_table
+from postern.cli.records import through
+from postern.cli.run_options import Via
 from postern.cli.terminal import err, fail, out, plain, print_json, print_wide
 from postern.cli.time_arguments import to_the_millisecond, to_the_second, window
 from postern.cli.workspace import Workspace, workspace
@@ -44,6 +46,7 @@ def refusals(
     ] = None,
     reason: Annotated[str | None, typer.Option(help="Only this reason: the check that failed.")] = None,
     address: Annotated[str | None, typer.Option(help="Only from this client address.")] = None,
+    via: Via = None,
     since: Since = None,
     until: Until = None,
     limit: Limit = 20,
@@ -54,7 +57,7 @@ def refusals(
     """List the rejected requests, for operators. Requests with the same reason, address and workflow share one line.
     `postern explain REQUEST_ID` shows the checks."""
     here = workspace()
-    query = {"workflow": workflow, "reason": reason, "address": address, **window(since, until)}
+    query = {"workflow": workflow, "reason": reason, "address": address, "via": via, **window(since, until)}
     found, more = asyncio.run(records_of(here, who, token_file, "refusals", query, limit, time="first_at"))
     if as_json:
         print_json({"refusals": found, "next": more})
@@ -123,6 +126,7 @@ def _facts(refusal: Record) -> list[tuple[str, str]]:
         ("from", _text(refusal.get("client_address"))),
         ("how often", times),
         ("claimed identity", _claimed(refusal)),
+        *through(refusal, (refusal.get("claimed") or {}).get("agent")),
     ]
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from postern.access import KINDS
+from postern.journal.reading.filters import VIAS
 from postern.journal.run import State
 
 RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id, the X-Run-Id of its reply.")]
@@ -17,6 +18,7 @@ Kind = Annotated[
     str | None,
     typer.Option(metavar="KIND", help=f"Only runs that were started by this kind of caller: {', '.join(KINDS)}."),
 ]
+Via = Annotated[str | None, typer.Option(metavar="WAY", help=f"Only those that came through this: {', '.join(VIAS)}.")]
 InState = Annotated[
     State | None,
     typer.Option(case_sensitive=False, metavar="STATE", help=f"Only this state: {', '.join(State)}."),

@@ -27,7 +27,7 @@ from postern.cli.api_client import (
 from postern.cli.follow import Ended, follow_new, follow_run
 from postern.cli.records import details, heading, line, tree
 from postern.cli.run_logs import logs
-from postern.cli.run_options import Caller, InState, Kind, Parent, RunId, WithText, Workflow
+from postern.cli.run_options import Caller, InState, Kind, Parent, RunId, Via, WithText, Workflow
 from postern.cli.terminal import err, out, print_json, program, stop
 from postern.cli.time_arguments import to_the_second, window
 from postern.cli.workspace import Workspace, workspace
@@ -67,6 +67,7 @@ def list_runs(
     state: InState = None,
     caller: Caller = None,
     kind: Kind = None,
+    via: Via = None,
     since: Since = None,
     until: Until = None,
     text: WithText = None,
@@ -83,6 +84,7 @@ def list_runs(
         "state": state.value if state else None,
         "caller": here.object_id(caller),
         "kind": kind,
+        "via": via,
         **window(since, until),
         "text": text,
         "parent": parent and record_id(parent),

@@ -48,6 +48,7 @@ def access_words(access: Access, policy: Policy) -> AccessWords:
         limits += [] if access.guests else ["the caller is no guest"]
     else:
         who, limits = _WHO[access.apps, access.guests], []
+    limits += [] if access.agents else ["the caller is no agent"]
     return AccessWords(who, (*limits, *_conditions(access)), listed, anyone=False)
 
 

@@ -98,6 +98,16 @@ CHECKS: Mapping[str, Words] = {
         "The caller is a guest of the tenant",
         "Call as a member of the tenant. The author admits guests by leaving out guests=False",
     ),
+    "no-agents": Words(
+        "The caller is no agent",
+        "The caller is an agent",
+        "Call without an agent. The author admits agents by leaving out agents=False",
+    ),
+    "mcp-only": Words(
+        "The token is good outside of /mcp",
+        "The token is for /mcp only",
+        "Request a token with another scope than that of POSTERN_MCP_SCOPE",
+    ),
     "client": Words(
         "The token is of an application that is expected here",
         "The token is of another application",

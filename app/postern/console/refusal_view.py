@@ -9,6 +9,7 @@ from postern.catalog import Trigger
 from postern.console.check_rows import CheckRow, failed_row, rows_of, scope_to_ask_for
 from postern.console.check_words import wrong
 from postern.console.faults import FAULTS
+from postern.console.run_words import through_words
 from postern.console.words import day_words, first_of_each_day, time_words
 from postern.errors import PROBLEMS
 from postern.journal.reading.records import RefusalRecord
@@ -63,6 +64,8 @@ class RefusalPage:
     failed: CheckRow | None
     scope: str
     claimed: list[tuple[str, str]]
+    via: str
+    through: list[tuple[str, str]]
     request_ids: tuple[str, ...]
     asked: str
     served: bool
@@ -107,6 +110,8 @@ def refusal_view(
         failed=failed,
         scope=scope_to_ask_for(failed, policy, audiences),
         claimed=_claimed(record.claimed),
+        via=plain(record.via or ""),
+        through=through_words(record.via_client, (record.claimed or {}).get("agent")),
         request_ids=tuple(map(plain, record.request_ids)),
         asked=asked if asked != record.id else "",
         served=trigger is not None,

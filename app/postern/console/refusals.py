@@ -26,6 +26,7 @@ LABELS = {
     "workflow": "workflow",
     "reason": "reason",
     "address": "address",
+    "via": "through",
     "request_id": "request",
     "since": "since",
     "until": "until",

@@ -19,6 +19,7 @@ LABELS: Mapping[str, str] = {
     "workflow": "workflow",
     "caller": "caller",
     "kind": "started by",
+    "via": "through",
     "since": "since",
     "until": "until",
     "text": "text",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from postern.api.run_actions import Seen
 from postern.console.bodies import Body, input_of, output_of
-from postern.console.run_words import caller_words, sentence, step_that_ended, who
+from postern.console.run_words import caller_words, sentence, step_that_ended, through_words, who
 from postern.journal.reading.records import RunRecord
 from postern.journal.reading.step_window import StepWindow
 from postern.journal.run import State
@@ -43,6 +43,8 @@ class RunView:
     resubmitted_from: str
     resubmitted_by: str
     cancelled_by: str
+    via: str
+    through: list[tuple[str, str]]
 
 
 def run_view(seen: Seen, window: StepWindow, now: float, *, whole: bool = False) -> RunView:
@@ -75,6 +77,8 @@ def run_view(seen: Seen, window: StepWindow, now: float, *, whole: bool = False)
         resubmitted_from=record.resubmitted_from or "",
         resubmitted_by=who(record.resubmitted_by) if seen.acts else "",
         cancelled_by=who(record.cancelled_by) if seen.acts and _may_be_cancelled(record) else "",
+        via=plain(record.via or ""),
+        through=through_words(record.via_client, record.agent),
     )
 
 

@@ -21,6 +21,13 @@ KIND_WORDS: Mapping[str, str] = {
 }
 """What starts runs, by the kind of the caller."""
 
+AGENT_WORDS: Mapping[str, str] = {
+    "on-behalf-of-user": "acts on behalf of a person",
+    "agent-user": "acts as a user account of its own",
+    "autonomous": "acts as itself",
+}
+"""The kinds of agents."""
+
 CANCELLED = "CancelledError"
 """The error of an attempt that was cut off: its run was cancelled, or timed out."""
 LONGEST_ERROR = 200
@@ -84,6 +91,20 @@ def who(actor: Mapping[str, Any] | None) -> str:
     if actor is None:
         return ""
     return plain(str(actor.get("name") or actor.get("object_id") or actor.get("kind") or ""))
+
+
+def through_words(client: Mapping[str, Any] | None, agent: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """What the client says that it is, and the agent of the token, each with its name."""
+    found = []
+    if client:
+        text = " ".join(plain(str(client[part])) for part in ("name", "version") if client.get(part))
+        found.append(("Client", f"{text} (unverified: the client says so itself)"))
+    if agent:
+        kind = str(agent.get("kind") or "")
+        found.append(("Agent", AGENT_WORDS.get(kind, plain(kind))))
+        ids = (("Agent client id", "client_id"), ("Agent blueprint", "blueprint"))
+        found += [(name, plain(str(agent[key]))) for name, key in ids if agent.get(key)]
+    return found
 
 
 def _began(step: Step) -> float:

@@ -5,7 +5,7 @@ from math import isfinite
 
 from postern.authoring.schedule import NEXT_TIMES, Schedule
 from postern.catalog import Trigger
-from postern.catalog.snapshot import Fault
+from postern.catalog.snapshot import Fault, tool_methods
 from postern.console.access_words import AccessWords, access_words
 from postern.journal.reading.failures import Failures, Recent
 from postern.openapi.docs_page import Shown as Operation
@@ -90,6 +90,7 @@ def workflow_page(trigger: Trigger, now: float = 0.0, *, seals_runs: bool = Fals
         "Schedule": _schedule(workflow.schedule),
         "Next times": _next_times(workflow.schedule, now),
         "After a failure": f"{workflow.on_failure} is started" if workflow.on_failure else "",
+        "Tool for agents": ", ".join(tool_methods(workflow)),
         "Timeout": f"{workflow.timeout:g} s" if isfinite(workflow.timeout) else "",
         "Concurrent runs": _concurrent(trigger),
         "Largest body": f"{workflow.max_body_bytes} bytes" if workflow.max_body_bytes else "",

@@ -2,7 +2,7 @@
 
 import json
 from base64 import b64decode, b64encode
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from hashlib import sha256
 from operator import attrgetter
@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from postern.access import Caller, StartedBy
+from postern.access import Agent, Caller, StartedBy, Via
 from postern.authoring.request import Request
 from postern.call_chain import Chain
 from postern.connections.sealing.sealed_text import CannotOpen
@@ -84,16 +84,24 @@ def packed(run: Run, started_by: StartedBy, timeout: float) -> str:
                 "trace": request.trace,
                 "chain": request.chain,
             },
-            "caller": dict(zip(_FIELDS, _values(run.caller), strict=True)),
+            "caller": _written(run.caller),
             "started_by": started_by.value,
             "started_at": run.started_at,
             "timeout": timeout,
             "secret_of_calls": token_hex(32),
+            **({"via": asdict(request._via)} if request._via is not None else {}),
             "of_run": [run.parent_run_id, run.resubmitted_from, run.resubmitted_by, run.trace_id, run.workflow.name],
         }
     )
     # The body is beside the line, because JSON looks at each letter of a large one.
     return f"{line.decode()}\n{b64encode(request.body).decode()}"
+
+
+def _written(caller: Caller) -> dict[str, Any]:
+    """The fields of a caller. Programs that know no agents read those of the others."""
+    values = dict(zip(_FIELDS, _values(caller), strict=True))
+    agent = values.pop("agent")
+    return values if agent is None else {**values, "agent": asdict(agent)}
 
 
 def unpacked(text: str) -> Payload:
@@ -113,6 +121,10 @@ def unpacked(text: str) -> Payload:
         trace=Trace(*sent["trace"]) if sent["trace"] else None,
         chain=Chain(*sent["chain"]) if sent["chain"] else None,
     )
+    if "via" in found:
+        request._via = Via(**found["via"])
     values: dict[str, Any] = {name: frozenset(value) if name in _SETS else value for name, value in caller.items()}
+    if "agent" in values:
+        values["agent"] = Agent(**values["agent"])
     known = (found["started_at"], found["timeout"], *found["of_run"], found["secret_of_calls"])
     return Payload(request, Caller(**values), StartedBy(found["started_by"]), *known)

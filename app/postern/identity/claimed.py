@@ -3,10 +3,11 @@
 Claims of a token that was not verified may be forged. They are shortened, made printable, and marked as unverified.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 from postern.access import Check, Guarded, Refused
+from postern.access.agent import OF_AGENTS, agent_of
 from postern.identity.bearer import bearer_token
 from postern.identity.explained import explained
 from postern.identity.identify import Identity
@@ -16,14 +17,24 @@ from postern.redaction import without_tokens
 _LENGTH = 100
 
 
+class AgentClaims(TypedDict):
+    """The agent in a token: see access.Agent."""
+
+    client_id: str | None
+    blueprint: str | None
+    kind: str
+
+
 class Claimed(TypedDict):
-    """The identity in a token. `verified` means that the token is of one of our tenants and signed by its key."""
+    """The identity in a token. `agent` is None if it names no agent. `verified` means that the token is
+    of one of our tenants and signed by its key."""
 
     object_id: str | None
     client_id: str | None
     tenant_id: str | None
     name: str | None
     token_id: str | None
+    agent: AgentClaims | None
     verified: bool
 
 
@@ -46,6 +57,7 @@ def claimed(token: str, *, verified: bool) -> Claimed | None:
         tenant_id=_id(claims.get("tid")),
         name=_name(claims.get("name")),
         token_id=_id(claims.get("uti")),
+        agent=_agent(claims),
         verified=verified,
     )
     return who if any((who["object_id"], who["client_id"], who["tenant_id"], who["name"])) else None
@@ -62,6 +74,18 @@ async def examine(
         return None
     result = await explained(identity, token, policy)
     return Examined(list(result.checks), claimed(token, verified=proved or result.caller is not None))
+
+
+def _agent(claims: Mapping[str, Any]) -> AgentClaims | None:
+    """The agent that the claims name, which may be malformed."""
+    scopes = claims.get("scp")
+    person = claims.get("idtyp") != "app" and isinstance(scopes, str) and scopes not in ("", "/")
+    texts = {name: claims[name] for name in OF_AGENTS if isinstance(claims.get(name), str)}
+    found = agent_of(texts, "", person=person)
+    if found is None:
+        return None
+    client_id = _id(claims.get("azp") or claims.get("appid"))
+    return AgentClaims(client_id=client_id, blueprint=_id(found.blueprint), kind=found.kind)
 
 
 def _id(value: Any) -> str | None:

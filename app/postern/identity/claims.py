@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from postern.access import GUID, Caller
+from postern.access.agent import ACTOR_FACETS, BLUEPRINT, SUBJECT_FACETS, agent_of
 from postern.identity.issuers import Tenant
 
 LATEST = 253_402_300_799
 """31 December 9999, in seconds since 1970: later times are mistakes."""
 
 _NAME_LENGTH = 200
+_UNSCOPED = frozenset({"/"})
 _SIGNS_OF_A_USER = ("upn", "unique_name", "preferred_username", "acct")
 _SIGNS_OF_AN_ACCESS_TOKEN = ("azp", "appid", "scp")
 _ONLY_IN_ACCESS_TOKENS = {*_SIGNS_OF_AN_ACCESS_TOKEN, "azpacr", "appidacr", "idtyp", "cnf"}
@@ -76,6 +78,9 @@ SHAPES: Mapping[str, Callable[[Any], bool]] = {
     "name": _is_string,
     "preferred_username": _is_string,
     "app_displayname": _is_string,
+    ACTOR_FACETS: _is_string,
+    SUBJECT_FACETS: _is_string,
+    BLUEPRINT: is_guid,
 }
 """The optional claims that Postern reads, and what each must be if present."""
 
@@ -83,7 +88,7 @@ SHAPES: Mapping[str, Callable[[Any], bool]] = {
 def malformed(claims: Mapping[str, Any]) -> list[str]:
     """The names of claims that have the wrong type or contradict another."""
     names = [name for name, fits in SHAPES.items() if name in claims and not fits(claims[name])]
-    if claims.get("idtyp") == "app" and "scp" in claims:
+    if claims.get("idtyp") == "app" and claims.get("scp", "") not in ("", "/"):
         names.append("idtyp with scp")
     if "azp" in claims and "appid" in claims and claims["azp"] != claims["appid"]:
         names.append("azp with another appid")
@@ -103,14 +108,15 @@ def is_id_token(claims: Mapping[str, Any]) -> bool:
 
 def caller_of(claims: Mapping[str, Any], tenant: Tenant) -> Caller:
     """The Caller of a token that has passed every rule."""
+    kind, client_id = _kind(claims), (claims.get("azp") or claims.get("appid") or "").lower()
     return Caller(
-        kind=_kind(claims),
+        kind=kind,
         object_id=claims["oid"].lower(),
         tenant_id=tenant.tenant_id,
-        client_id=(claims.get("azp") or claims.get("appid") or "").lower(),
+        client_id=client_id,
         audience=claims["aud"],
         name=name_in(claims),
-        scopes=frozenset(claims.get("scp", "").split()),
+        scopes=_scopes(claims),
         roles=frozenset(claims.get("roles", ())),
         guest=_is_guest(claims, tenant),
         token_version=claims["ver"],
@@ -119,6 +125,7 @@ def caller_of(claims: Mapping[str, Any], tenant: Tenant) -> Caller:
         auth_contexts=frozenset(claims.get("acrs", ())),
         capabilities=frozenset(claims.get("xms_cc", ())),
         credential=CREDENTIALS.get(claims.get("azpacr") or claims.get("appidacr"), ""),
+        agent=agent_of(claims, client_id, person=kind == "user"),
     )
 
 
@@ -133,10 +140,16 @@ def _kind(claims: Mapping[str, Any]) -> Literal["user", "application"]:
     people have `scp`, those of applications never. `idtyp` is an optional claim."""
     if "idtyp" in claims:
         return "user" if claims["idtyp"] == "user" else "application"
-    if claims.get("scp", "").split():
+    if _scopes(claims):
         return "user"
     itself = claims.get("sub") == claims["oid"]  # Entra gives applications their object id as subject
     return "user" if not itself and any(sign in claims for sign in _SIGNS_OF_A_USER) else "application"
+
+
+def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
+    """The scopes of a token. Of an agent that acts as itself `scp` is empty or a slash (Microsoft: agent token
+    claims)."""
+    return frozenset(claims.get("scp", "").split()) - _UNSCOPED
 
 
 def _is_guest(claims: Mapping[str, Any], tenant: Tenant) -> bool:

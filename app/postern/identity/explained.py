@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from postern.access import REVOKED, Caller, Check, Guarded, checks, default_scope
+from postern.access import REVOKED, Caller, Check, Guarded, check_scope, checks, default_scope
 from postern.identity.id_token import Wanted, rules
 from postern.identity.identify import Identity
 from postern.identity.token import FORM, RULES
@@ -34,10 +34,14 @@ class Explained:
         return first_failed(self.checks)
 
 
-async def explained(identity: Identity, token: str, policy: Guarded) -> Explained:
-    """The checks of the token, and those of the policy if it is valid. Nothing is stored."""
+async def explained(identity: Identity, token: str, policy: Guarded, *, mcp_scope: str = "") -> Explained:
+    """The checks of the token, and those of the policy if it is valid. Nothing is stored. `mcp_scope` is the scope of
+    tokens for `/mcp` only, "" if the question is not whether this is one."""
     found, caller = await identity.examine(token)
-    made = (*found, *(checks(policy, caller) if caller is not None else ()))
+    if caller is not None:
+        found += [check_scope(caller, mcp_scope)] if mcp_scope else []
+        found += checks(policy, caller)
+    made = tuple(found)
     failed = first_failed(made)
     keys = failed is not None and failed.name == KEY_PUBLISHED
     return Explained(made, caller, "; ".join(identity.errors.values()) if keys else "")

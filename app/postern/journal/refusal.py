@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from postern.access import Check, Guarded
+from postern.access import Check, Guarded, Via
 
 _TEXT_LENGTH = 300
 
@@ -13,7 +13,8 @@ _TEXT_LENGTH = 300
 class Refusal:
     """A rejected request, as the pipeline saw it. `reason` is the name of the failed check, or the problem's code;
     `checks` are those that were made. `policy` is set if a token was required, which `headers` may have; `proved`
-    means that it was verified. The object is dropped as soon as it has been counted and examined."""
+    means that it was verified. `via` is through what it came. The object is dropped as soon as it has been counted and
+    examined."""
 
     request_id: str
     reason: str
@@ -25,6 +26,7 @@ class Refusal:
     proved: bool = False
     policy: Guarded | None = field(default=None, repr=False)
     headers: Iterable[tuple[bytes, bytes]] = field(default=(), repr=False)
+    via: Via | None = None
 
 
 def as_text(value: Any) -> str:

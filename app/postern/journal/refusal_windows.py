@@ -1,5 +1,5 @@
 """Groups refusals (rejected requests): those of one reason, address and workflow within a window of time share a row.
-This room decides in which row each one counts. Pure.
+Those that came by `/mcp` have rows of their own. This module decides in which row each one counts. Pure.
 
 A client with many addresses does not get more rows. With too many at a time, all refusals of one reason and workflow
 share a row; with still more, all of one reason do. No count is lost.
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from postern.access import Check
+from postern.access import Check, Via
 from postern.journal.refusal import Refusal
 
 WINDOW_SECONDS = 10.0
@@ -37,7 +37,7 @@ OTHER = "(other)"
 
 _ADDRESS = re.compile(r"[0-9A-Fa-f:.]{0,45}(?:%[0-9A-Za-z_.-]{1,16})?")
 
-Key = tuple[str, str, str]
+Key = tuple[str, str, str, str]
 
 
 @dataclass(slots=True, eq=False)
@@ -45,7 +45,7 @@ class Window:
     """Refusals that share a row: `id` is the request id of the first. `first_at` and `last_at` are Unix seconds,
     `until` and `log_at` seconds of the monotonic clock. `logged` of the `count` are in the log already, and `reported`
     of them have been reported, up to the one at `reported_at`; those reported last came since `since`. `changed` means
-    that the row on disk is out of date, `examined` that no further checks are awaited."""
+    that the row on disk is out of date, `examined` that no further checks are awaited. `via` is that of the first."""
 
     id: str
     reason: str
@@ -67,6 +67,7 @@ class Window:
     since: float = 0.0
     changed: bool = True
     examined: bool = True
+    via: Via | None = None
     texts: tuple[str | None, str] | None = field(default=None, repr=False)
 
     def found(self, checks: Sequence[Check], claimed: Mapping[str, Any] | None) -> None:
@@ -103,19 +104,23 @@ class Windows:
         address = refusal.client_address
         if not _ADDRESS.fullmatch(address):
             address = OTHER  # a trusted proxy forwards what it received, which may be any text
-        own = (refusal.reason, address, refusal.workflow)
+        via = refusal.via.kind if refusal.via is not None else ""
+        own = (refusal.reason, address, refusal.workflow, via)
         window = self._open.get(own)
         if window is not None and now < window.until:
             window.add(refusal.request_id, at)
             return None
-        for key, spare in ((own, -PROVED if refusal.proved else SHARED), ((refusal.reason, MANY, refusal.workflow), 0)):
+        for key, spare in (
+            (own, -PROVED if refusal.proved else SHARED),
+            ((refusal.reason, MANY, refusal.workflow, via), 0),
+        ):
             window, room = self._open.get(key), self._has_room(now, spare)
             if window is not None and (now < window.until or not room):
                 window.add(refusal.request_id, at)
                 return None
             if room:
                 return self._begin(key, refusal, now, at)
-        last = (refusal.reason, MANY, MANY)
+        last = (refusal.reason, MANY, MANY, via)
         window = self._open.get(last)
         if window is None:
             return self._begin(last, refusal, now, at)
@@ -165,7 +170,7 @@ class Windows:
         if before is not None:
             before.log_at = now
             self._over.append(before)
-        reason, address, workflow = key
+        reason, address, workflow, _ = key
         window = self._open[key] = Window(
             refusal.request_id,
             reason,
@@ -179,6 +184,7 @@ class Windows:
             log_at=now + WINDOW_SECONDS,
             request_ids=[refusal.request_id],
             checks=refusal.checks,
+            via=refusal.via,
         )
         self._begun.append(now)
         return window

@@ -17,6 +17,7 @@ from postern.journal import schema
 from postern.journal.inserts import insert_into
 from postern.journal.refusal import Refusal, as_text
 from postern.journal.refusal_windows import MANY, Window, Windows
+from postern.journal.through import via_client
 from postern.redaction import without_tokens
 
 MOST_ROWS = 10_000
@@ -169,8 +170,9 @@ class Refusals:
                     found = await self._examine(refusal)
                 if found is not None:
                     checks, claimed = found
-                    # The problem's check follows those of the token.
-                    window.found([*checks, *refusal.checks] if refusal.reason == refusal.code else checks, claimed)
+                    # What is not a check of the token follows: the problem, or a condition of the request.
+                    made = {check.name for check in checks}
+                    window.found([*checks, *(each for each in refusal.checks if each.name not in made)], claimed)
             except Exception as error:  # the checks that the pipeline made stay recorded
                 self._log.warning("refusal-not-examined", error=type(error).__name__, request_id=window.id)
             finally:
@@ -195,6 +197,8 @@ def row(window: Window) -> Row:
         "count": window.count,
         "request_ids": " ".join(window.request_ids),
         "claimed": claimed,
+        "via": window.via.kind if window.via is not None else None,
+        "via_client": via_client(window.via) if window.via is not None else None,
         "checks": checks,
     }
 

@@ -78,6 +78,9 @@ runs = Table(
     Column("cancelled_by", Text),  # this and the next: JSON, as `journal.run.actor` writes it
     Column("resubmitted_by", Text),
     Column("kept_bytes", Integer),  # of an anonymous caller's run: see `journal.storage`
+    Column("via", Text),  # through what it was started, such as mcp; NULL for a request to the trigger's URL
+    Column("via_client", Text),  # JSON: the name and the version that the client gives itself
+    Column("agent", Text),  # JSON: the agent of the caller's token, as the record's `agent` shows it
     # Last, so that a row is read without them if they are not selected.
     Column("inputs", Text),
     Column("outputs", Text),
@@ -98,6 +101,9 @@ _NESTED = text("parent_run_id IS NOT NULL")
 partial_index("runs_by_parent", runs.c.parent_run_id, runs.c.id, where=_NESTED)
 _AGAIN = text("resubmitted_from IS NOT NULL")
 partial_index("runs_by_resubmitted_from", runs.c.resubmitted_from, where=_AGAIN)
+
+_VIA = text("via IS NOT NULL")
+partial_index("runs_by_via", runs.c.via, runs.c.id, where=_VIA)
 
 _COUNTED = text("kept_bytes IS NOT NULL")
 partial_index("runs_by_size", runs.c.workflow, runs.c.id, runs.c.kept_bytes, where=_COUNTED)
@@ -151,6 +157,8 @@ refusals = Table(
     Column("request_ids", Text, nullable=False),  # the first ones, separated by spaces
     Column("claimed", Text),  # JSON: the identity in the token, and whether it was verified
     Column("checks", Text, nullable=False),  # JSON: list of {name, passed, expected, found}
+    Column("via", Text),  # this and the next: as in `runs`; the client is that of the first of them
+    Column("via_client", Text),
     PrimaryKeyConstraint("id"),
 )
 """Refusals: rejected requests, grouped by reason, address and workflow."""

@@ -17,10 +17,10 @@ from postern.local_tenant.claims_request import check_met, condition_claims, req
 from postern.local_tenant.directory import Application
 from postern.local_tenant.errors import EntraError
 from postern.local_tenant.grants import Grant, opened, sealed
-from postern.local_tenant.resources import knows
-from postern.local_tenant.scopes import Scopes, read_scopes
+from postern.local_tenant.resources import issued_for, knows
+from postern.local_tenant.scopes import Scopes, check_resource, read_scopes
 from postern.local_tenant.tenant import LocalTenant
-from postern.local_tenant.tokens import LIFETIME, Version, claims_of, id_claims_of, issuer
+from postern.local_tenant.tokens import LIFETIME, claims_of, id_claims_of, issuer
 
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -51,6 +51,7 @@ class CodeFlow:
         if not self.tenant.sign_ins.use(code, self.now):
             raise _refused(54005, "The authorization code was already redeemed.")
         scopes = read_scopes(code.scope)
+        check_resource(form.get("resource"), scopes.audience)
         return (
             self._tokens(code, scopes, form.get("claims"))
             | self._id_token(code, scopes)
@@ -72,6 +73,7 @@ class CodeFlow:
         self.tenant.refusals.check(self._account(token).person.name, token.at)
         grant = replace(token, scope=form.get("scope") or token.scope)
         scopes = read_scopes(grant.scope)
+        check_resource(form.get("resource"), scopes.audience)
         return (
             self._tokens(grant, scopes, form.get("claims"))
             | self._id_token(grant, scopes)
@@ -86,17 +88,17 @@ class CodeFlow:
             raise EntraError(400, "invalid_resource", 500011, "This tenant has no resource of that name.")
         mine = self._account(grant)
         person = mine.person
-        version: Version = 2 if GUID.fullmatch(scopes.audience) else 1
+        audience, version = issued_for(self.tenant, scopes.audience)
         claims = claims_of(
             person,
-            audience=scopes.audience,
+            audience=audience,
             issued_by=issuer(version, self.tenant.authority, mine.tenant_id),
             tenant_id=mine.tenant_id,
             version=version,
             scopes=scopes.names,
-            roles=person.roles if scopes.audience in self.tenant.audiences else (),
+            roles=person.roles if audience in self.tenant.audiences else (),
             now=int(self.now),
-            client_id=grant.client_id,
+            through=self.tenant.directory.application(grant.client_id),
         )
         claims["auth_time"] = grant.at
         claims |= condition_claims(grant.contexts.split(), (*grant.capabilities.split(), *conditions.capabilities))

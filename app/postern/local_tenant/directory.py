@@ -50,7 +50,8 @@ class Application:
     """An app registration with its service principal, or a managed identity, which has only a service principal.
     `object_id` is the service principal's. `roles` are its app roles on Postern. Its client secrets are the versions of
     the vault's secret `client_secret_name`, and its certificates, if any, those of `certificate_name`. People of other
-    tenants can sign in to it if it is `multitenant`."""
+    tenants can sign in to it if it is `multitenant`. One that is `public` runs on people's own machines and has no
+    secret. One with a `blueprint`, the client id of an application, is an agent of Entra Agent ID."""
 
     name: str
     client_id: str
@@ -61,6 +62,8 @@ class Application:
     federated: tuple[Federated, ...] = ()
     redirect_uris: tuple[str, ...] = ()
     multitenant: bool = False
+    public: bool = False
+    blueprint: str = ""
 
     @property
     def identifier_uri(self) -> str:
@@ -135,6 +138,24 @@ POSTERN = Application(
     redirect_uris=tuple(f"http://{host}{path}" for host in ("localhost", "127.0.0.1") for path in BUILT_IN_PATHS),
     multitenant=True,
 )
+_OF_CLIENTS = tuple(f"http://{host}{path}" for host in ("localhost", "127.0.0.1") for path in ("", "/", "/callback"))
+"""Redirect URIs of programs that wait for the code on a port of their own (RFC 8252, section 7.3)."""
+
+CODING_AGENT = Application(
+    "coding-agent",
+    client_id="3d6c1a52-7f0e-4b59-9c8a-51e2f7a4d863",
+    object_id="c1f8b7d4-2e63-49a0-8d15-7b90e4c3a6f2",
+    redirect_uris=_OF_CLIENTS,
+    public=True,
+)
+BOOKING_AGENT = Application(
+    "booking-agent",
+    client_id="a7e4f2c9-5b18-4d36-8f71-0c92d6e3b5a8",
+    object_id="6f3b9d1e-84c2-4a57-b0e6-d25c71f8934a",
+    roles=("Workflow.Run",),
+    redirect_uris=_OF_CLIENTS,
+    blueprint="e94d0b6a-1c75-4f82-a3d9-58b6f7c2e014",
+)
 APPLICATIONS = (
     POSTERN,
     Application(
@@ -156,6 +177,8 @@ APPLICATIONS = (
         has_certificate=True,
         federated=(Federated("tenant", SYSTEM_IDENTITY.object_id), Federated("cluster", SERVICE_ACCOUNT)),
     ),
+    CODING_AGENT,
+    BOOKING_AGENT,
 )
 IDENTITIES = (SYSTEM_IDENTITY, USER_IDENTITY)
 

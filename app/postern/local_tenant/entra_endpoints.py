@@ -21,9 +21,10 @@ from postern.local_tenant.code_flow import GUID, CodeFlow
 from postern.local_tenant.directory import Application
 from postern.local_tenant.errors import EntraError, error_document
 from postern.local_tenant.on_behalf_of import GRANT_TYPE, OnBehalfOf
-from postern.local_tenant.resources import knows
+from postern.local_tenant.resources import issued_for, knows
+from postern.local_tenant.scopes import check_resource
 from postern.local_tenant.tenant import LocalTenant
-from postern.local_tenant.tokens import LIFETIME, version_for
+from postern.local_tenant.tokens import LIFETIME
 from postern.local_tenant.vault import judge
 
 _FORM = "application/x-www-form-urlencoded"
@@ -31,6 +32,7 @@ _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _MAX_FORM = 64 * 1024
 _DEFAULT = "/.default"
 _GRANTS = ("client_credentials", "authorization_code", "refresh_token", GRANT_TYPE)
+_OF_PUBLIC_CLIENTS = ("authorization_code", "refresh_token")
 _NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
 
 
@@ -112,10 +114,11 @@ class Entra:
 
     def _issue_to(self, application: Application, form: Mapping[str, str]) -> dict[str, Any]:
         """A token for the application itself."""
-        audience = audience_of(_wanted(form, "scope"))
-        if not knows(self.tenant, audience):
+        resource = audience_of(_wanted(form, "scope"))
+        check_resource(form.get("resource"), resource)
+        if not knows(self.tenant, resource):
             raise EntraError(400, "invalid_resource", 500011, "This tenant has no resource of that name.")
-        version = version_for(audience)
+        audience, version = issued_for(self.tenant, resource)
         claims = self.tenant.claims(application.name, audience=audience, version=version, now=self.clock())
         claims |= requested(form.get("claims")).claims(())  # an application meets no authentication context
         seconds = LIFETIME - 1
@@ -131,7 +134,10 @@ class Entra:
         application = self.tenant.directory.application(client_id)
         if application is None:
             raise EntraError(400, "unauthorized_client", 700016, "This tenant has no application with that client id.")
-        if not secret and form.get("client_assertion"):
+        if application.public and form.get("grant_type") in _OF_PUBLIC_CLIENTS:
+            if secret or form.get("client_assertion"):
+                raise EntraError(401, "invalid_client", 700025, "The client is public: it may not authenticate.")
+        elif not secret and form.get("client_assertion"):
             if form.get("client_assertion_type") != _ASSERTION_TYPE:
                 raise EntraError(400, "invalid_request", 900144, "The body has no known 'client_assertion_type'.")
             Assertions(self.tenant, self.clock()).check(application, form["client_assertion"])

@@ -51,7 +51,7 @@ class OnBehalfOf:
             scopes=scopes.names,
             roles=person.roles if scopes.audience in self.tenant.audiences else (),
             now=int(self.now),
-            client_id=application.client_id,
+            through=application,
         )
         claims |= conditions.claims(met)
         seconds = LIFETIME - 1

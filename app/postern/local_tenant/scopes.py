@@ -38,8 +38,19 @@ def read_scopes(scope: str) -> Scopes:
     found = [_split(each) for each in of_resources] or [(GRAPH_AUDIENCE, "User.Read")]
     if len({audience for audience, _ in found}) > 1:
         raise EntraError(400, "invalid_request", 28000, "The scopes are of more than one resource.")
+    if len(found) > 1 and ".default" in {name for _, name in found}:
+        raise EntraError(400, "invalid_scope", 70011, "The scope .default is not combined with others of a resource.")
     names = tuple("user_impersonation" if name == ".default" else name for _, name in found)
     return Scopes(frozenset(requested) & frozenset(_OF_OPENID), found[0][0], names)
+
+
+def check_resource(resource: str | None, audience: str) -> None:
+    """Raise EntraError if the parameter `resource` (RFC 8707) is there and is another text than the resource of the
+    scopes."""
+    if resource is not None and resource != audience:
+        raise EntraError(
+            400, "invalid_target", 9010010, "The resource parameter does not match the resource of the scopes."
+        )
 
 
 def asks_for_consent(scope: str) -> bool:

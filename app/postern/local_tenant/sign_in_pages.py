@@ -23,7 +23,7 @@ from postern.local_tenant.grants import Grant, sealed
 from postern.local_tenant.html import consent_page, error_page, people_page, signed_out_page
 from postern.local_tenant.redirect_uris import is_registered
 from postern.local_tenant.resources import knows
-from postern.local_tenant.scopes import asks_for_consent, permissions, read_scopes
+from postern.local_tenant.scopes import asks_for_consent, check_resource, permissions, read_scopes
 from postern.local_tenant.tenant import LocalTenant
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -127,6 +127,7 @@ class SignInPages:
         if wanted("code_challenge_method") != "S256":
             raise EntraError(400, "invalid_request", 9002325, "This tenant requires PKCE with S256.")
         scopes = read_scopes(wanted("scope", ""))
+        check_resource(wanted("resource"), scopes.audience)
         if not knows(self.tenant, scopes.audience):
             raise EntraError(400, "invalid_resource", 500011, "This tenant has no resource of that name.")
         requested(wanted("claims"))

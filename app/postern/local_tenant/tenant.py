@@ -73,7 +73,7 @@ class LocalTenant:
         ensure_certificates(folder, datetime.fromtimestamp(at, UTC))
         state.create_file(folder / _KEYS_FILE, tokens.new_key)
         state.create_state(folder, _first_state)
-        names = [app.client_secret_name for app in directory.applications.values()]
+        names = [app.client_secret_name for app in directory.applications.values() if not app.public]
         vault = Vault.open(folder, [*names, GRANTS_KEY_NAME, DURABLE_KEY_NAME], at)
         tenant = cls(folder, directory, vault)
         tenant._check()

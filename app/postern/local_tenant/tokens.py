@@ -83,11 +83,10 @@ def claims_of(
     scopes: Collection[str],
     roles: Collection[str],
     now: int,
-    client_id: str | None = None,
+    through: Application | None = None,
 ) -> dict[str, Any]:
     """The claims of an access token for a person, or for an application that acts as itself. `now` in seconds.
-    `client_id`: the application through which a person signed in, with its secret or certificate; None for the public
-    client of the command line."""
+    `through`: the application through which a person signed in; None for the public client of the command line."""
     claims: dict[str, Any] = {
         "aud": audience,
         "iss": issued_by,
@@ -104,14 +103,26 @@ def claims_of(
         claims["roles"] = list(roles)
     if isinstance(who, Person):
         claims |= _of_person(who, audience, version, scopes)
-        client, proof = (SIGN_IN_CLIENT_ID, "0") if client_id is None else (client_id, "1")
+        public = through is None or through.public
+        client, proof = SIGN_IN_CLIENT_ID if through is None else through.client_id, "0" if public else "1"
+        claims |= facets_of(through, who) if through is not None else {}
     else:
-        claims |= {"idtyp": "app", "sub": who.object_id}
+        claims |= {"idtyp": "app", "sub": who.object_id, **facets_of(who, who)}
         client, proof = who.client_id, "1"
         if version == 1:
             claims["idp"] = issued_by
     claims |= {"azp": client, "azpacr": proof} if version == 2 else {"appid": client, "appidacr": proof}
     return claims
+
+
+def facets_of(client: Application, who: Person | Application) -> dict[str, Any]:
+    """The claims of an agent's tokens, {} if the client is none. Facets are in any order, with others among them.
+
+    Source: learn.microsoft.com/entra/agent-id/identity-platform/agent-token-claims."""
+    if not client.blueprint:
+        return {}
+    subject = {"xms_sub_fct": "9 3 11"} if client is who else {}
+    return {"xms_act_fct": "3 9 11", "xms_par_app_azp": client.blueprint, **subject}
 
 
 def id_claims_of(

@@ -120,6 +120,8 @@ def _notes(trigger: Trigger, visitor: Visitor) -> Iterator[str]:
         yield f"Its users need one of these app roles: {', '.join(access.roles)}."
     if not access.guests and not gateway:
         yield "Guests are rejected."
+    if not access.agents and not gateway:
+        yield "Agents are rejected."
     if access.auth_context:
         yield "It requires a stronger sign-in (auth_context=). A connection whose sign-in does not meet it gets a 401."
 

@@ -74,6 +74,7 @@ class Shown:
     who: str
     power_automate: str
     conditions: list[str]
+    tool: str
     scopes: list[str]
     parameters: list[Member]
     others: list[Member]
@@ -150,6 +151,7 @@ class _Drawer:
             who=ACCESS[mode][0],
             power_automate=ACCESS[mode][1],
             conditions=operation.get("x-postern-asks", []),
+            tool=operation.get("x-postern-tool", ""),
             scopes=scopes,
             parameters=[self._parameter(each) for each in in_path],
             others=[self._parameter(each) for each in others],

@@ -134,6 +134,8 @@ class Described:
         }
         if conditions := conditions_of(workflow.access, networks=bool(workflow.networks)):
             made["x-postern-asks"] = conditions
+        if operation.tool:
+            made["x-postern-tool"] = operation.tool
         made["parameters"] = self._parameters(operation)
         if workflow.body is not None:
             schema = self._schemas.of(workflow, BODY)

@@ -9,6 +9,7 @@ from postern.access import Access, Anonymous, Guarded, SenderSignature, Signed
 from postern.authoring.request import BESIDES, METHODS
 from postern.authoring.workflow import Workflow
 from postern.catalog import Trigger
+from postern.catalog.snapshot import tool_methods
 from postern.plain_text import plain
 from postern.redaction import without_tokens
 
@@ -69,6 +70,12 @@ class Operation:
     def later(self) -> bool:
         """Whether the reply is a 202, and the result comes later."""
         return self.workflow.durable
+
+    @property
+    def tool(self) -> str:
+        """The name of the tool that it is for agents, "" if it is none."""
+        names = {method: name for name, method in tool_methods(self.workflow).items()}
+        return names.get(self.method, "")
 
     @property
     def summary(self) -> str:
@@ -155,6 +162,7 @@ def conditions_of(access: Access, *, networks: bool = False) -> list[str]:
         return (["but a signed URL"] if access.signed else [f"but the signature of {by.named}"] if by else []) + near
     found = [] if access.apps else ["people only"]
     found += [] if access.guests else ["no guests"]
+    found += [] if access.agents else ["no agents"]
     found += ["through certain applications only"] if access.clients else []
     found += [f"with the scope {' or '.join(access.scopes)}"] if access.scopes else []
     found += [f"with the app role {' or '.join(access.roles)}"] if access.roles else []

@@ -1,6 +1,8 @@
 """The log line of a run that has ended."""
 
-from postern.journal.run import Run
+from functools import cache
+
+from postern.journal.run import Outcome, Run
 from postern.logs.line_shape import MILLISECONDS, TEXT, WHOLE, LineShape, Values
 from postern.redaction import without_secret_values
 
@@ -35,7 +37,28 @@ def ended_line(run: Run) -> tuple[LineShape, Values]:
         run.request.client_address,
     )
     trace_id = run.trace_id
+    if run.request._via is not None or caller.agent is not None:
+        return _through(run, values)
     if not outcome.error_type:
         return (_TRACED, (*values, trace_id)) if trace_id else (_USUAL, values)
-    error = without_secret_values(f"{outcome.error_type} {outcome.place}".rstrip())
+    error = _error(outcome)
     return (_FAILED_AND_TRACED, (*values, trace_id, error)) if trace_id else (_FAILED, (*values, error))
+
+
+def _error(outcome: Outcome) -> str:
+    return without_secret_values(f"{outcome.error_type} {outcome.place}".rstrip())
+
+
+def _through(run: Run, values: Values) -> tuple[LineShape, Values]:
+    """The same for a run that did not come by the trigger's URL, or that an agent started."""
+    via, agent = run.request._via, run.caller.agent
+    more = {"trace_id": run.trace_id} if run.trace_id else {}
+    more |= {"error": _error(run.outcome)} if run.outcome.error_type else {}
+    more |= via.shown if via is not None else {}
+    more |= {"agent": agent.kind} if agent is not None else {}
+    return _shape(tuple(more)), (*values, *more.values())
+
+
+@cache
+def _shape(more: tuple[str, ...]) -> LineShape:
+    return LineShape("run-ended", {**_ALWAYS, **dict.fromkeys(more, TEXT)})

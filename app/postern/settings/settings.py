@@ -17,6 +17,7 @@ from postern.proxy import Proxy
 from postern.settings import security, types
 from postern.settings.entries import Connection, Trigger, in_cloud
 from postern.settings.gateways import Gateway, beside_config, problems_of_gateways
+from postern.settings.mcp import DEFAULT_SCOPE, on_or_off, scope_name
 from postern.settings.own_application import problems_of
 from postern.settings.problems import problem_of
 from postern.settings.sources import (
@@ -112,6 +113,14 @@ class Settings(BaseModel):
     operators: types.Guids = Field((), description="Object ids of the operators, separated by commas")
     console: Literal["people", "operators", "off"] = Field(
         "people", description="Who sees the pages below `/console`: `people` of the tenant, `operators`, or `off`"
+    )
+    mcp: Annotated[bool, BeforeValidator(on_or_off)] = Field(
+        True, description="Whether workflows with `tool=` are tools for agents at `/mcp`: `on` or `off`"
+    )
+    mcp_scope: Annotated[StrictStr, AfterValidator(scope_name)] = Field(
+        DEFAULT_SCOPE,
+        description="The scope that clients of `/mcp` request: `.default`, or the name of a delegated scope, whose "
+        "tokens are then refused elsewhere if they have no other scope",
     )
     session_idle_minutes: Annotated[int, BeforeValidator(types.whole(1, 1440))] = Field(
         30, description="Minutes without a request after which a person has to sign in to the console again"
@@ -231,6 +240,8 @@ def _read(
 
 
 def _shown_default(field: FieldInfo) -> str:
+    if isinstance(field.default, bool):
+        return "on" if field.default else "off"
     return "" if field.default in (None, (), PydanticUndefined) else str(field.default)
 
 

@@ -187,7 +187,7 @@ class Pipeline:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, request_id: str = "") -> None:
         """Respond to one request (ASGI). Every error becomes a problem document; no other detail is sent. What traces
-        requests gives their ids."""
+        requests, and what calls tools, gives their ids."""
         request_id = request_id or new_id()
         exchange: Exchange | None = scope.pop(EXCHANGE, None)
         wait = 0.0
@@ -239,12 +239,16 @@ class Pipeline:
         delayed = shown.code in DELAYED
         return answer, self.throttle.wait(address_of(scope), monotonic()) if delayed else 0.0
 
-    async def turn_away(self, refused: Refused, scope: Scope, send: Send) -> None:
-        """Respond to a request, of a trigger or of anything else here, before anything of it was looked at."""
+    async def turn_away(self, error: Refused | Problem, scope: Scope, send: Send) -> None:
+        """Respond to a request, of a trigger or of anything else here, before anything of it was looked at. A call of a
+        tool was looked at where it was called."""
         exchange: Exchange | None = scope.pop(EXCHANGE, None)
-        answer, wait = self._refuse(refused, scope, new_id())
-        if scope["raw_path"].startswith(PREFIX):
-            self._rejections.count(scope, "unauthenticated")
+        if isinstance(error, Problem):
+            answer, wait = self._show(error, scope, new_id())
+        else:
+            answer, wait = self._refuse(error, scope, new_id())
+            if scope["raw_path"].startswith(PREFIX):
+                self._rejections.count(scope, "unauthenticated")
         if exchange is None or wait or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
             await self._send(answer, scope, send, exchange, wait)
 

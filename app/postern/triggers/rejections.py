@@ -19,6 +19,7 @@ from postern.triggers.reply import Answer, problem_reply
 from postern.triggers.request_counts import Count
 from postern.triggers.secure_transport import CODE as INSECURE
 from postern.triggers.secure_transport import Scope
+from postern.triggers.via import VIA
 
 BEFORE_IDENTITY = frozenset({"unknown-trigger", "method-not-allowed", INSECURE})
 """Problems of requests whose token is not looked at."""
@@ -58,6 +59,7 @@ class Rejections:
             address_of(scope),
             refused.checks if refused else (),
         )
+        refusal.via = via = scope.get(VIA)
         if trigger and reason not in NO_TOKEN_READ and isinstance(trigger.policy, Guarded):
             refusal.policy, refusal.headers = trigger.policy, scope["headers"]
         if refused:
@@ -79,6 +81,7 @@ class Rejections:
                 passed=[check.name for check in refused.checks[:-1]] if refused else [],
                 workflow=refusal.workflow,
                 client_address=refusal.client_address,
+                **(via.shown if via is not None else {}),
             )
         return problem_reply(shown, request_id, console_on=self.console_on)
 

@@ -12,6 +12,7 @@ from postern.runs.idempotency import Key, key_of
 from postern.trace import Trace, parse
 from postern.triggers.rejections import address_of, trace_of
 from postern.triggers.secure_transport import Scope
+from postern.triggers.via import VIA
 
 WITHHELD = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 """Headers that a workflow behind an authenticated trigger does not see. An anonymous one does not see the cookies of
@@ -45,6 +46,8 @@ def request_of(
     request = Request(scope["method"], scope["path"], path, client, body, query, headers, withheld, kind)
     if b"traceparent" in fields:
         request.trace = _trace(single, scope)
+    if VIA in scope:
+        request._via = scope[VIA]
     return request
 
 

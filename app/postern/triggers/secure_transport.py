@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from functools import lru_cache
 from typing import Any
 
-from postern.access import Caller
+from postern.access import Caller, refuse_outside
 from postern.errors import Problem, problem
 from postern.loopback import is_loopback
+from postern.triggers.via import VIA
 
 CODE = "insecure-transport"
 
@@ -56,15 +57,18 @@ def passed_on(scope: Scope) -> bool:
 
 class Identification:
     """The only way to identify a caller: `recall` and `identify` of `identity`, after a check of the transport. Raises
-    Problem `insecure-transport` before the token is used."""
+    Problem `insecure-transport` before the token is used, and Refused for a token for `/mcp` only if the request was
+    sent elsewhere. `mcp_scope` is the only scope of such tokens, "" if there are none."""
 
     def __init__(
         self,
         recall: Callable[[bytes], Caller | None],
         identify: Callable[[Iterable[tuple[bytes, bytes]]], Awaitable[Caller]],
+        mcp_scope: str = "",
     ) -> None:
         self._recall = recall
         self._identify = identify
+        self._mcp_scope = mcp_scope
 
     def recall(self, scope: Scope, fields: Mapping[bytes, bytes]) -> Caller | None:
         """The caller of a request in which each header occurs once, if its token was verified before. Nearly every
@@ -74,14 +78,22 @@ class Identification:
             return None
         if reason := wrong_with(scope, fields):
             raise insecure(reason)
-        return self._recall(authorization)
+        caller = self._recall(authorization)
+        if self._mcp_scope and caller is not None and VIA not in scope:
+            refuse_outside(caller, self._mcp_scope)
+        return caller
 
     def identify(self, scope: Scope) -> Awaitable[Caller]:
         """The caller of a request. Raises Refused, and Problem `identity-unavailable` if it cannot be checked."""
         headers = scope["headers"]
         if any(name == b"authorization" for name, _ in headers) and (reason := unsafe(scope)):
             raise insecure(reason)
-        return self._identify(headers)
+        return self._identify_outside(headers) if self._mcp_scope and VIA not in scope else self._identify(headers)
+
+    async def _identify_outside(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+        caller = await self._identify(headers)
+        refuse_outside(caller, self._mcp_scope)
+        return caller
 
 
 def insecure(reason: str) -> Problem:

@@ -27,6 +27,7 @@ from postern.triggers.read import Receive
 from postern.triggers.rejections import trace_of
 from postern.triggers.reply import Send
 from postern.triggers.secure_transport import Scope
+from postern.triggers.via import VIA
 
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 
@@ -66,13 +67,13 @@ class TracedPipeline:
         self._pipeline = pipeline
         self._recorder = recorder
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to one request (ASGI)."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, request_id: str = "") -> None:
+        """Respond to one request (ASGI). What calls tools gives their ids."""
+        request_id = request_id or new_id()
         recorder = self._recorder()
         if recorder is None:
-            await self._pipeline(scope, receive, send)
+            await self._pipeline(scope, receive, send, request_id)
             return
-        request_id = new_id()
         named = trace_of(scope)
         trace_id = trace_id_of(request_id, named)
         sampled = recorder.sampled(named, trace_id)
@@ -99,10 +100,15 @@ def found(trigger: Trigger, scope: Scope) -> None:
 
 def admitted(trigger: Trigger, caller: Caller, scope: Scope) -> None:
     """Note that the caller was admitted (Gate.after)."""
-    del trigger, scope
+    del trigger
     if (request := _REQUEST.get()) is not None:
         request.admitted = time.time_ns()
         request.attributes["postern.caller.kind"] = caller.kind
+        if caller.agent is not None:
+            request.attributes["postern.agent.kind"] = caller.agent.kind
+            request.attributes["postern.agent.client_id"] = caller.agent.client_id
+        if VIA in scope:
+            request.attributes["postern.via"] = scope[VIA].kind
 
 
 def answered(scope: Scope, status: int) -> None:

@@ -8,6 +8,7 @@ import anyio.to_thread
 from postern.access.policy import Open
 from postern.catalog import Snapshot
 from postern.cli.diagnosis.finding import Finding, failed, ok, warning
+from postern.cli.diagnosis.tools import tool_findings
 from postern.cli.health_probe import health
 from postern.security.findings.alert_workflow import alert_fault
 from postern.settings import Settings, SettingsFault
@@ -23,6 +24,7 @@ def settings_findings(
     found = [Finding("warning", text, "See `postern check`") for text in texts]
     if snapshot is not None and (unfit := alert_fault(settings.findings.run, snapshot.triggers)):
         found += failed(unfit, "No alert is sent until then")
+    found += tool_findings(settings, snapshot) if snapshot is not None else []
     if missing := list(missing_for_console):
         found += warning(f"the console is off: {'; '.join(missing)}", "Set what is missing, or POSTERN_CONSOLE=off")
     return [*ok("the settings are valid"), *found]

@@ -24,6 +24,7 @@ MIGRATIONS = (
     "0014_for_0002",
     "0015_for_0002",
     "0016_for_0002",
+    "0017_for_0002",
 )
 """All migrations, oldest first."""
 HEAD = MIGRATIONS[-1]

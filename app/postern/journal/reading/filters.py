@@ -18,6 +18,8 @@ from postern.journal.search_text import search_term
 
 ANONYMOUS = "anonymous"
 """The filter value for runs without a known caller."""
+VIAS = ("mcp",)
+"""Through what runs are started and requests come, beside the URLs of triggers."""
 SLACK = 300.0
 """Seconds by which an id may be older or younger than the recorded time: the id is made when the request arrives, and
 the clocks of server processes differ."""
@@ -29,15 +31,16 @@ Condition = ColumnElement[bool] | TextClause
 
 UNUSUAL = sql("state <> 'Succeeded'")
 NESTED = sql("parent_run_id IS NOT NULL")
+THROUGH = sql("via IS NOT NULL")
 """The conditions of the partial indexes: SQLite uses one only if the query repeats it (Partial Indexes, section 3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """The filters for runs. `caller` is an object id or ANONYMOUS, `kind` the kind of the caller. `since` and `until`
-    limit the start, in Unix seconds, both inclusive. `text` is searched in names, bodies and errors, ignoring case.
-    `owner` (tenant id, object id) limits the list to the runs of that caller, who does not see all messages of
-    errors."""
+    """The filters for runs. `caller` is an object id or ANONYMOUS, `kind` the kind of the caller, `via` one of VIAS.
+    `since` and `until` limit the start, in Unix seconds, both inclusive. `text` is searched in names, bodies and
+    errors, ignoring case. `owner` (tenant id, object id) limits the list to the runs of that caller, who does not see
+    all messages of errors."""
 
     workflow: str | None = None
     state: State | None = None
@@ -48,6 +51,7 @@ class RunFilter:
     parent: str | None = None
     owner: tuple[str, str] | None = None
     kind: str | None = None
+    via: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class RefusalFilter:
     since: float | None = None
     until: float | None = None
     request_id: str | None = None
+    via: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,7 @@ def way_of_runs(filters: RunFilter, dialect: str) -> Way:
     unusual = filters.state if filters.state is not State.SUCCEEDED else None
     values: list[tuple[Column[Any], str | None, tuple[Condition, ...]]] = [
         (column.parent_run_id, filters.parent, (NESTED,)),
+        (column.via, filters.via, (THROUGH,)),
         (column.object_id, object_id, ()),
         (column.state, unusual and unusual.value, (UNUSUAL,)),
         (column.workflow, filters.workflow, ()),
@@ -147,6 +153,8 @@ def way_of_refusals(filters: RefusalFilter, dialect: str) -> Way:
         rest.append(column.last_at >= filters.since)
     if filters.until is not None:
         rest.append(column.first_at <= filters.until)
+    if filters.via is not None:
+        rest.append(column.via == filters.via)
     if filters.request_id is not None:
         rest.append(_holds(column.request_ids, filters.request_id, dialect))
         if is_id(filters.request_id):

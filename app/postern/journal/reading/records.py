@@ -66,7 +66,9 @@ class RunRecord:
     """A recorded run. Absent values are None. Lists omit the bodies, the request and its headers, the reply's headers,
     the steps and the calls; `inputs_form` and `outputs_form` are then None too. `cancelled_by` and `resubmitted_by`
     are the callers who did that, with the members of `caller` as it is shown. `cancelled_by` is set by the request to
-    cancel, after which the run may still end in another way. `durable` is None for inline runs."""
+    cancel, after which the run may still end in another way. `durable` is None for inline runs. `via` is through
+    what it was started if not by a request to the trigger's URL, and `via_client` has the name and the version that the
+    client gave itself, unverified. `agent` is that of the caller's token."""
 
     id: str
     workflow: str
@@ -101,6 +103,9 @@ class RunRecord:
     steps: tuple[Step, ...] = ()
     calls: tuple[CallRecord, ...] = ()
     durable: DurableState | None = None
+    via: str | None = None
+    via_client: Mapping[str, Any] | None = None
+    agent: Mapping[str, Any] | None = None
 
     @property
     def ended(self) -> bool:
@@ -111,7 +116,8 @@ class RunRecord:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusalRecord:
     """Rejected requests with one reason, from one address, for one workflow ("" if none was found). `claimed` is the
-    identity in the token, `checks` are the token's checks, both as they are shown."""
+    identity in the token, `checks` are the token's checks, both as they are shown. `via` and `via_client` are as in a
+    RunRecord."""
 
     id: str
     reason: str
@@ -125,6 +131,8 @@ class RefusalRecord:
     request_ids: tuple[str, ...]
     claimed: Mapping[str, Any] | None
     checks: Sequence[Mapping[str, Any]]
+    via: str | None = None
+    via_client: Mapping[str, Any] | None = None
 
 
 def run_record(row: Row[Any], steps: tuple[Step, ...] = (), calls: tuple[CallRecord, ...] = ()) -> RunRecord:
@@ -144,7 +152,7 @@ def underway_record(run: Run, node: str) -> RunRecord | None:
 def _run_record(columns: dict[str, Any], steps: tuple[Step, ...] = (), calls: tuple[CallRecord, ...] = ()) -> RunRecord:
     columns["state"] = State(columns["state"])
     columns["error_shown"] = bool(columns["error_shown"])
-    for name in ("cancelled_by", "resubmitted_by"):
+    for name in ("cancelled_by", "resubmitted_by", "via_client", "agent"):
         columns[name] = json.loads(columns[name]) if columns[name] else None
     for name in ("inputs_form", "outputs_form"):
         if columns.get(name) is not None:
@@ -187,4 +195,5 @@ def refusal_record(row: Row[Any]) -> RefusalRecord:
     columns["request_ids"] = tuple(columns["request_ids"].split())
     columns["claimed"] = json.loads(columns["claimed"]) if columns["claimed"] else None
     columns["checks"] = json.loads(columns["checks"])
+    columns["via_client"] = json.loads(columns["via_client"]) if columns["via_client"] else None
     return RefusalRecord(**columns)

@@ -11,6 +11,7 @@ from postern.journal.schema import runs
 from postern.journal.search_text import search_form
 from postern.journal.secured import keeps_reply, keeps_request, kept_error
 from postern.journal.shares import ANONYMOUS
+from postern.journal.through import agent_written, via_client
 from postern.journal.writing.request_headers import is_credential, packed, written_headers
 from postern.redaction import (
     NOT_RECORDED,
@@ -25,6 +26,7 @@ from postern.redaction import (
 )
 
 if TYPE_CHECKING:  # the writer's process loads no workflow
+    from postern.access import Agent, Via
     from postern.authoring.call_result import Call
     from postern.authoring.workflow import Workflow
 
@@ -48,6 +50,7 @@ _QUEUED_BYTES = MAX_KEPT_BYTES + 1
 
 
 COLUMNS = tuple(column.name for column in runs.columns if column.name != "cancel_requested_at")
+_NOTHING_BETWEEN = (None, None, None)
 JSON_HEADERS = ((b"content-type", b"application/json"),)
 
 
@@ -75,6 +78,7 @@ def facts(run: Run) -> tuple[Any, ...]:
         run.trace_id,
         run.cancelled_by,
         run.resubmitted_by,
+        None if (via := request._via) is None and caller.agent is None else (via, caller.agent),
         packed(request, secured=workflow.secures) if keeps else None,
     )
 
@@ -105,7 +109,7 @@ def kept_bytes(facts: tuple[Any, ...]) -> int:
 def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
     """The values of COLUMNS for a run, from its `facts`."""
     run_id, workflow, caller, request, unusual, started_at, ended_at, outcome, *origin = facts
-    parent, original, trace_id, cancelled_by, resubmitted_by, sent = origin
+    parent, original, trace_id, cancelled_by, resubmitted_by, through, sent = origin
     address, content_type, body = request
     inputs, inputs_form = kept(body, "application/json" if content_type == WITH_FILES else content_type)
     state, status, outputs, outputs_form, headers = State.RUNNING._value_, None, None, None, None
@@ -151,12 +155,19 @@ def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
         cancelled_by or None,
         resubmitted_by or None,
         size,
+        *(_NOTHING_BETWEEN if through is None else between(*through)),
         inputs,
         outputs,
         written_request,
         searched,
         searched_error,
     )
+
+
+def between(via: "Via | None", agent: "Agent | None") -> tuple[str | None, str | None, str | None]:
+    """The values of the columns `via`, `via_client` and `agent`."""
+    kind, client = (None, None) if via is None else (via.kind, via_client(via))
+    return kind, client, None if agent is None else json.dumps(agent_written(agent))
 
 
 def _size(*texts: str | None) -> int:

@@ -1,0 +1,19 @@
+"""Through what a run was started, and which agent acted, as the journal keeps them. Pure."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the writer's process needs no more of a caller than this
+    from postern.access import Agent, Via
+
+
+def via_client(via: "Via") -> str | None:
+    """The name and the version that the client gave itself, as JSON; None if it gave none."""
+    if via.client_name is None and via.client_version is None:
+        return None
+    return json.dumps({"name": via.client_name, "version": via.client_version})
+
+
+def agent_written(agent: "Agent") -> dict[str, Any]:
+    """The members of a record's `agent`."""
+    return {"client_id": agent.client_id or None, "blueprint": agent.blueprint or None, "kind": agent.kind}

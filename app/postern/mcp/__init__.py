@@ -1,0 +1,1 @@
+"""Workflows as tools for agents, by the Model Context Protocol."""

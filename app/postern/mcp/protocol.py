@@ -1,0 +1,73 @@
+"""The Model Context Protocol as the SDK speaks it, in both eras: revision 2026-07-28, and those that begin with
+`initialize`. It imports the SDK, which takes 0.9 s of a processor and 22 MiB: see `assembly/mcp.py`.
+
+There are no sessions, so each server process answers each request.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from mcp.server import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp_types import CallToolRequestParams
+from sse_starlette.sse import AppStatus
+
+from postern.mcp.handlers import Handlers
+from postern.mcp.task_methods import TaskMethods
+from postern.version import own_version
+
+INSTRUCTIONS = "Each tool runs a workflow of this server, with the access of its caller, and every call is recorded."
+
+NO_LIMIT = 2**62
+"""For the SDK: the endpoint has limited the body before."""
+
+log = structlog.get_logger("postern.mcp")
+
+
+class SdkLog(logging.Handler):
+    """Writes a line for an error of the SDK: where it was said and the type of the error. Its texts may repeat what was
+    sent or returned, so no line has them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line."""
+        cause = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
+        log.error("mcp-sdk-reported", place=f"{record.module}:{record.lineno}", **({"cause": cause} if cause else {}))
+
+
+def manager_of(handlers: Handlers) -> StreamableHTTPSessionManager:
+    """What responds to requests to `/mcp` that passed the endpoint. Its `run` is entered once."""
+    _route_log()
+    AppStatus.enable_automatic_graceful_drain = False  # streams end as all requests do: see server/process.py
+    return StreamableHTTPSessionManager(
+        _server(handlers), json_response=False, stateless=True, max_request_body_size=NO_LIMIT
+    )
+
+
+def _server(handlers: Handlers) -> Server[Any]:
+    def schema_of(name: str) -> Mapping[str, Any] | None:
+        tool = handlers.tools().get(name)
+        return tool.input_schema if tool is not None else None
+
+    server: Server[Any] = Server(
+        "postern",
+        title="Postern workflows",
+        version=own_version(),
+        instructions=INSTRUCTIONS,
+        get_tool_input_schema=schema_of,
+        on_list_tools=handlers.list_tools,
+    )
+    server.add_request_handler("tools/call", CallToolRequestParams, handlers.call_tool)
+    server.middleware.clear()  # spans of the SDK: the request and its run have ours
+    TaskMethods(handlers).add_to(server)
+    return server
+
+
+def _route_log() -> None:
+    for name in ("mcp", "sse_starlette"):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        logger.setLevel(logging.ERROR)
+        if not any(isinstance(each, SdkLog) for each in logger.handlers):
+            logger.handlers[:] = [SdkLog()]
