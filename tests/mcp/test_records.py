@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from postern.local_tenant import LocalTenant
+from tests.garbage import garbage
 from tests.mcp.installation import ERAS, GATE, LEGACY, MODERN, Installation, eventually, headed, installation, message
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
@@ -96,6 +97,27 @@ async def test_a_flood_leaves_nothing_in_memory(tools: Installation):
         await eventually(lambda: len(asyncio.all_tasks()) <= tasks)  # noqa: B023
         gc.collect()
         assert len(gc.get_objects()) - before < 150 * 10, era
+
+
+BY_THE_SDK = {
+    MODERN: {"postern.mcp.endpoint._once.<locals>.once"},
+    LEGACY: {
+        "postern.mcp.endpoint._once.<locals>.once",
+        "postern.server.protocol.GuardedProtocol",
+        "postern.server.cycle.Cycle",
+        "postern.access.agent.Via",
+        "postern.mcp.session.Session",
+    },
+}
+"""What waits for the garbage collector, because the SDK leaves the frames of what watches the client."""
+
+
+async def test_no_call_leaves_its_arguments_or_its_reply_to_the_garbage_collector(tools: Installation):
+    for era in ERAS:
+        await flood(tools, 5, era)
+        with garbage() as found:
+            await flood(tools, 20, era)
+        assert set(found) <= BY_THE_SDK[era], (era, found)
 
 
 async def test_a_flood_without_tokens_is_answered_and_leaves_valid_callers_served(tools: Installation):

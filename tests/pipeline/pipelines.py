@@ -27,6 +27,7 @@ TRIGGERS = {
     "role": "tenant_users(roles=['Workflow.Run'])",
     "scope": "tenant_users(scopes=['user_impersonation'])",
     "client": "tenant_users(clients=['99999999-9999-9999-9999-999999999999'])",
+    "agents": "tenant_users(agents=False)",
 }
 
 MODULE = """

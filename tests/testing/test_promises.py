@@ -52,7 +52,7 @@ async def read_secret(ctx: Context) -> int:
     return 0
 
 
-@workflow(access=specific_users("lisa"))
+@workflow(access=specific_users("lisa", agents=False))
 async def count(ctx: Context) -> int:
     ctx.log.info("counted", fruit="pear")
     return await ctx.step(flaky, [], retry=Retry(count=3))
@@ -209,6 +209,8 @@ REFUSED = [
     (user("lisa", other_tenant=True), "known-tenant"),
     (user("lisa", iss="https://login.example/"), "issuer"),
     (user("lisa", oid=None), "object-id"),
+    (user("lisa", agent=True), "no-agents"),
+    (app("erp", agent=True), "no-agents"),
     (app("erp"), "listed"),
     (nobody(), "credentials"),
 ]

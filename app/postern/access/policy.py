@@ -179,30 +179,7 @@ def _requirements(
     scopes, roles, clients = frozenset(access.scopes), frozenset(access.roles), frozenset(access.clients)
     yield _one_of("tenant-allowed", lambda caller: caller.tenant_id, tenants, "Your tenant may not use this trigger.")
     yield audience
-    if not access.apps:
-        yield Requirement(
-            "people-only",
-            lambda caller: caller.kind == "user",
-            "user",
-            lambda caller: caller.kind,
-            lambda _: "This trigger is for people only.",
-        )
-    if not access.guests:
-        yield Requirement(
-            "no-guests",
-            lambda caller: not caller.guest,
-            "a member",
-            lambda caller: "a guest" if caller.guest else "a member",
-            lambda _: "This trigger is not for guests.",
-        )
-    if not access.agents:
-        yield Requirement(
-            "no-agents",
-            lambda caller: caller.agent is None,
-            "no agent",
-            lambda caller: caller.agent.kind if caller.agent else "no agent",
-            lambda _: "This trigger is not for agents.",
-        )
+    yield from _kinds(access)
     if clients:
         advice = "The application that requested this token may not use this trigger."
         yield _one_of("client", lambda caller: caller.client_id, clients, advice)
@@ -228,6 +205,34 @@ def _requirements(
         yield _one_of("listed", lambda caller: caller.object_id, listed, advice)
     if context:
         yield _auth_context(context)
+
+
+def _kinds(access: TenantUsers) -> Iterator[Requirement]:
+    """The requirements of `apps`, `guests` and `agents`."""
+    if not access.apps:
+        yield Requirement(
+            "people-only",
+            lambda caller: caller.kind == "user",
+            "user",
+            lambda caller: caller.kind,
+            lambda _: "This trigger is for people only.",
+        )
+    if not access.guests:
+        yield Requirement(
+            "no-guests",
+            lambda caller: not caller.guest,
+            "a member",
+            lambda caller: "a guest" if caller.guest else "a member",
+            lambda _: "This trigger is not for guests.",
+        )
+    if not access.agents:
+        yield Requirement(
+            "no-agents",
+            lambda caller: caller.agent is None,
+            "no agent",
+            lambda caller: caller.agent.kind if caller.agent else "no agent",
+            lambda _: "This trigger is not for agents.",
+        )
 
 
 def _auth_context(context: str) -> Requirement:

@@ -11,6 +11,7 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 from starlette.routing import Route
 
+from postern import collector
 from postern.assembly.api import ApiPart
 from postern.assembly.api_needs import ApiNeeds
 from postern.assembly.foundation import Foundation
@@ -46,7 +47,7 @@ def mcp_part(
 
         return served(base, needs, api, pipeline, respond)
 
-    if not serves or not base.settings.mcp:
+    if not (serves and base.settings.mcp and base.outside.agents):
         return McpPart(drain=lambda: None)
     installed = find_spec(LIBRARY) is not None
 
@@ -95,6 +96,7 @@ class Agents:
         self.look()
         await self._wanted.wait()
         made = await anyio.to_thread.run_sync(self._make, limiter=CapacityLimiter(1))
+        collector.loaded()
         try:
             async with made.run():
                 self.loaded = made

@@ -23,7 +23,8 @@ class Outside:
     first. `start_writer` starts what writes to the journal in another way than as a process.
     `step_kept` is asked when a step of a durable run is kept (see `durable_steps.Kept`), and `durable_early` opens the
     database of checkpoints before the first durable run. `now` is the clock of schedules, in Unix seconds, and `ticks`
-    says that schedules follow it by themselves. `started` gets the scheduler and the notifier."""
+    says that schedules follow it by themselves. `started` gets the scheduler and the notifier. `agents`: there are
+    tools at `/mcp`."""
 
     fetch_for: FetchFor | None = None
     connections: Callable[[Settings, str], Connections] = Connections
@@ -36,6 +37,7 @@ class Outside:
     started: Callable[[object], object] = lambda _: None
     step_kept: Callable[[str, str, bool], bool] = lambda _run_id, _step, _ran: True
     durable_early: bool = True
+    agents: bool = True
 
 
 NETWORK = Outside()

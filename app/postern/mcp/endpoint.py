@@ -86,7 +86,7 @@ class Endpoint:
             self.log.exception("request-failed", request_id=request_id, page=PATH)
             answer = problem_reply(problem("internal-error"), request_id)
         if answer is None:
-            scope[SESSION] = Session(caller, scope)
+            scope[SESSION] = Session(caller, {**scope})  # not in itself: a circle would wait for the collector
             await self.serve(scope, _once(body, receive), _unstored(send))
             return
         await _send(answer, scope, send, wait)
@@ -136,14 +136,14 @@ def no_one(_: Scope) -> Awaitable[Caller]:
 
 def _once(body: bytes, receive: Receive) -> Receive:
     """The body in one piece, and then what the server says of the client."""
-    given = False
+    left: bytes | None = body
 
     async def once() -> Message:
-        nonlocal given
-        if given:
+        nonlocal left
+        if left is None:
             return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        given, left = left, None
+        return {"type": "http.request", "body": given, "more_body": False}
 
     return once
 

@@ -65,8 +65,9 @@ def _server(handlers: Handlers) -> Server[Any]:
 
 
 def _route_log() -> None:
-    logger = logging.getLogger("mcp")
-    logger.propagate = False
-    logger.setLevel(logging.ERROR)
-    if not any(isinstance(each, SdkLog) for each in logger.handlers):
-        logger.handlers[:] = [SdkLog()]
+    for name in ("mcp", "sse_starlette"):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        logger.setLevel(logging.ERROR)
+        if not any(isinstance(each, SdkLog) for each in logger.handlers):
+            logger.handlers[:] = [SdkLog()]

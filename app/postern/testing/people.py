@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from postern.access.agent import ACTOR_FACETS, AGENT_IDENTITY, SUBJECT_FACETS
+
 if TYPE_CHECKING:
     from postern.local_tenant import LocalTenant
 
@@ -34,6 +36,7 @@ def user(
     scopes: Sequence[str] | None = None,
     audience: str | None = None,
     auth_context: str = "",
+    agent: bool = False,
     version: Literal[1, 2] = 2,
     **claims: Any,
 ) -> Sender:
@@ -42,14 +45,16 @@ def user(
 
     `expired`: the token expired an hour ago. `wrong_audience`: it is for another API, or for this one. `other_tenant`:
     another tenant signed it in. `guest`: the person is a guest or is not. `roles` and `scopes` are those of the token.
-    `audience`: in place of the server's own. `auth_context`: the authentication context that the sign-in met.
-    `version` of the token. Each other name is a claim, None leaves one out.
+    `audience`: in place of the server's own. `auth_context`: the authentication context that the sign-in met. `agent`:
+    an agent of Entra Agent ID acts on behalf of the person. `version` of the token. Each other name is a claim, None
+    leaves one out.
     """
     options = _options(expired, wrong_audience, other_tenant, audience, version, roles)
     if scopes is not None:
         options["scopes"] = tuple(scopes)
     met = {"acrs": [auth_context]} if auth_context else {}
-    return Sender("user", name, guest, options, met | claims)
+    facets = {ACTOR_FACETS: AGENT_IDENTITY} if agent else {}
+    return Sender("user", name, guest, options, met | facets | claims)
 
 
 def app(
@@ -60,12 +65,16 @@ def app(
     wrong_audience: bool | str = False,
     other_tenant: bool = False,
     audience: str | None = None,
+    agent: bool = False,
     version: Literal[1, 2] = 2,
     **claims: Any,
 ) -> Sender:
     """An application with a token of its own: one of `[people]`, or of the local tenant, or one that the test makes up.
-    `roles` are its app roles. The other options are those of `user`."""
-    return Sender("app", name, None, _options(expired, wrong_audience, other_tenant, audience, version, roles), claims)
+    `roles` are its app roles. `agent`: it is an agent of Entra Agent ID, which acts as itself. The
+    other options are those of `user`."""
+    options = _options(expired, wrong_audience, other_tenant, audience, version, roles)
+    facets = {ACTOR_FACETS: AGENT_IDENTITY, SUBJECT_FACETS: AGENT_IDENTITY} if agent else {}
+    return Sender("app", name, None, options, facets | claims)
 
 
 def nobody() -> Sender:

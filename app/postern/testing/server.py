@@ -266,6 +266,7 @@ class Server:
             step_kept=self._step_kept,
             durable_early=False,
             ticks=False,
+            agents=False,
             started=self._looking.append,
         )
 
