@@ -22,6 +22,7 @@ from postern.journal.writing import writer_link
 from postern.local_tenant import LocalTenant, serve
 from tests.databases import make_tables, put_sqlite
 from tests.journal.forked import Writers, forked_writers
+from tests.lengthy import LENGTHY
 from tests.logs.in_memory import logs_restored
 from tests.modules import no_modules_left
 from tests.postgres import Databases, new_database, postgres_server
@@ -211,7 +212,8 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Set the markers that follow from what a test uses, and leave out what the options say. Modules that start
-    processes come first: those are the long ones, and short ones at the end let all workers end at the same time."""
+    processes come first: those are the long ones, and short ones at the end let all workers end at the same time. The
+    longest of them begin."""
     process = {path: path.is_relative_to(PROCESSES) for path in {item.path for item in items}}
     markers: dict[pytest.Item, set[str]] = {}
     for item in items:
@@ -231,7 +233,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = set(kept)
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     slow = {item.path for item in kept if "process" in markers[item]}
-    place = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in kept))}
+    lengthy = {path: number - len(LENGTHY) for number, path in enumerate(LENGTHY)}
+    place = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in kept))} | lengthy
 
     def order(item: pytest.Item) -> tuple[bool, int, bool, bool]:
         return item.path not in slow, place[item.path], "first" not in markers[item], "last" in markers[item]

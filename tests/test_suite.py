@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import LEFT_OUT, NOT_FAST, PROCESSES
+from tests.lengthy import LENGTHY
 from tests.table import table
 
 BROWSER = re.compile(r"^(?:from|import) (?:playwright|axe_playwright_python|tests\.process\.console)\b", re.MULTILINE)
@@ -82,6 +83,14 @@ def test_a_module_that_a_fast_run_leaves_out_says_so_on_one_line(request: pytest
     marked = [each for each in modules if {marker.name for marker in each.own_markers} & set(NOT_FAST)]  # type: ignore[union-attr]
     unseen = [each.nodeid for each in marked if not LEFT_OUT.search(each.path.read_text("utf-8"))]  # type: ignore[union-attr]
     assert unseen == []
+
+
+def test_the_longest_modules_begin(request: pytest.FixtureRequest):
+    """A worker that got one at the end would work alone."""
+    assert [path for path in LENGTHY if not path.is_file()] == []
+    paths = list(dict.fromkeys(item.path for item in request.session.items))
+    wanted = [path for path in LENGTHY if path in paths]
+    assert paths[: len(wanted)] == wanted
 
 
 def test_only_tests_of_processes_import_a_browser():

@@ -69,6 +69,9 @@ SAYS_NO: Mapping[str, int] = {
 }
 """Patterns for commands that end with another exit code than 0 as the page intends, and that code."""
 
+SHARED = ("app", "tests")
+"""The folders that no command of a page changes."""
+
 PREPARED: Mapping[str, str] = {
     "app/postern/openapi/README.md": """
         TOKEN=$(postern token --as lisa)
@@ -185,6 +188,27 @@ def copy_project(folder: Path, root: Path = ROOT) -> Path:
         shim.write_text(f'#!/bin/sh\nexec {sys.executable} {root}/tests/process/curl.py "$@"\n', encoding="utf-8")
         shim.chmod(0o755)
     return folder
+
+
+def copy_of_copy(project: Path, folder: Path) -> Path:
+    """Copy what `copy_project` has made, with links to its SHARED folders, which have most of the files."""
+    folder.mkdir()
+    for path in project.iterdir():
+        target = folder / path.name
+        if path.name in SHARED:
+            target.symlink_to(path)
+        elif path.is_dir():
+            shutil.copytree(path, target, symlinks=True)
+        else:
+            shutil.copy2(path, target)
+    return folder
+
+
+def shared_files(project: Path) -> dict[str, tuple[int, int]]:
+    """The size and the time of each file of the SHARED folders of a copy. Python may compile them."""
+    files = [path for name in SHARED for path in (project / name).rglob("*") if path.is_file()]
+    sources = [path for path in files if path.suffix != ".pyc"]
+    return {str(path.relative_to(project)): (path.stat().st_size, path.stat().st_mtime_ns) for path in sources}
 
 
 def run_page(found: Sequence[Command], folder: Path, *, port: int = 8080, prepared: str = "") -> list[Command]:

@@ -1,7 +1,6 @@
 """Every command of the pages that can run here works as it is written."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +14,11 @@ from tests.deploy.pages import (
     PageFailed,
     asks_a_server,
     commands,
+    copy_of_copy,
     copy_project,
     pages,
     run_page,
+    shared_files,
     tools,
 )
 from tests.process.servers import ROOT, Server, running
@@ -53,16 +54,18 @@ def of(page: str) -> list[Command]:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project to make copies of."""
-    return copy_project(tmp_path_factory.mktemp("project"))
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of the project to make copies of, which no page changes."""
+    copy = copy_project(tmp_path_factory.mktemp("project"))
+    before = shared_files(copy)
+    yield copy
+    assert shared_files(copy) == before
 
 
 @pytest.fixture(scope="module")
 def served(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`postern dev` in a copy of the project, for the pages that talk to a server."""
-    folder = tmp_path_factory.mktemp("served") / "project"
-    shutil.copytree(project, folder, symlinks=True)
+    folder = copy_of_copy(project, tmp_path_factory.mktemp("served") / "project")
     with running("dev", folder, {"POSTERN_PORT": "0", "PYTHONPATH": str(folder)}) as server:
         yield server
 
@@ -79,8 +82,7 @@ def test_the_commands_of_a_page_work(request: pytest.FixtureRequest, page: str, 
         server: Server = request.getfixturevalue("served")
         ran = run_page(found, server.folder, port=server.port, prepared=prepared)
     else:
-        folder = tmp_path / "project"
-        shutil.copytree(request.getfixturevalue("project"), folder, symlinks=True)
+        folder = copy_of_copy(request.getfixturevalue("project"), tmp_path / "project")
         ran = run_page(found, folder, prepared=prepared)
     assert ran == [command for command in found if command.runs]
 

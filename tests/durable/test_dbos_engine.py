@@ -3,10 +3,7 @@
 import asyncio
 import base64
 import logging
-import os
 import pickle
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from postern.durable.dbos_log import DbosLog
 from postern.durable.text_serializer import TextSerializer
 from tests.databases import put_sqlite
 from tests.durable.host import Host
+from tests.process.preloaded import Process, environment
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -119,8 +117,8 @@ async def test_a_start_that_is_cancelled_leaves_nothing_behind(new_database_url:
 
 @pytest.mark.process
 def test_several_processes_make_the_tables_at_once(new_database_url: str) -> None:
-    def start(name: str) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen([sys.executable, "-c", STARTS, new_database_url, name], env=dict(os.environ))
+    def start(name: str) -> Process:
+        return Process([new_database_url, name], Path.cwd(), environment(), 0, 1, 2, code=STARTS)
 
     processes = [start(f"process-{number}") for number in range(3)]
     assert [process.wait(60) for process in processes] == [0, 0, 0]

@@ -1,8 +1,7 @@
 """Migrations taken back, and migrations that are interrupted by a kill."""
 
 import signal
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, insert, select
@@ -12,7 +11,7 @@ from postern.journal.database.downgrade import Loss, downgrade, losses, target, 
 from postern.journal.database.engine import migrate, open_engine, revision_of
 from postern.journal.database.revisions import HEAD, MIGRATIONS
 from postern.journal.schema import calls, durable_runs, refusals, runs
-from tests.process.servers import environment
+from tests.process.commands import command
 from tests.releases import NEWER, OF_0001, RUN, make_database, old_database, say, shape
 from tests.table import table
 
@@ -38,8 +37,7 @@ downgrade(engine, sys.argv[3]) if len(sys.argv) > 3 else migrate(engine)
 
 def killed(url: str, *arguments: str) -> None:
     """A process that migrates, and is killed when it has done a statement with this text."""
-    done = subprocess.run([sys.executable, "-c", KILLED, url, *arguments], env=environment(), timeout=30, check=False)
-    assert done.returncode == -signal.SIGKILL
+    assert command(Path.cwd(), url, *arguments, code=KILLED).returncode == -signal.SIGKILL
 
 
 def test_back_at_the_first_migration_the_tables_are_as_its_program_made_them(new_database_url: str, tmp_path):

@@ -295,12 +295,11 @@ def test_of_a_hundred(number):
         assert call("count", as_=user("ada")).refused == "listed"
 """
 
-TWELVE = """
+NOTED = """
 import os
 from pathlib import Path
 
 import pytest
-from postern.testing import call, clock, connections, runs
 
 
 @pytest.fixture(autouse=True)
@@ -308,6 +307,11 @@ def noted(request):
     yield
     with Path(f"order-{os.environ['PYTEST_XDIST_WORKER']}").open("a") as order:
         order.write(f"{request.node.name}\\n")
+"""
+
+TWELVE = """
+import pytest
+from postern.testing import call, clock, connections, runs
 
 
 @pytest.mark.parametrize("number", range(12))
@@ -340,9 +344,17 @@ FAIL = {
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """The project's tests: in random order, in two processes."""
-    return run_tests(project(tmp_path_factory.mktemp("author"), promises_of_the_kit=TESTS, hundred=HUNDRED), "-n", "2")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the project."""
+    made = project(tmp_path_factory.mktemp("author"), promises_of_the_kit=TESTS, hundred=HUNDRED, twelve=TWELVE)
+    (made / "tests/conftest.py").write_text(NOTED, "utf-8")
+    return made
+
+
+@pytest.fixture(scope="module")
+def outcome(folder: Path) -> Outcome:
+    """The project's tests: in random order, in four processes."""
+    return run_tests(folder, "-n", "4", f"--randomly-seed={randrange(10**6)}")
 
 
 def project(folder: Path, **tests: str) -> Path:
@@ -359,17 +371,15 @@ def project(folder: Path, **tests: str) -> Path:
 pytestmark = pytest.mark.process
 
 
-def test_four_processes_share_the_tests_in_any_order_and_disturb_none_of_them(tmp_path: Path):
+def test_four_processes_share_the_tests_in_any_order_and_disturb_none_of_them(outcome: Outcome, folder: Path):
     """Each has an application and a database of its own: a key, a stub or a clock of one is not seen by another."""
-    folder = project(tmp_path, twelve=TWELVE)
-    outcome = run_tests(folder, "-n", "4", f"--randomly-seed={randrange(10**6)}")
-    assert (len(outcome.tests), outcome.failed, outcome.code) == (12, {}, 0), outcome.printed
+    assert sum(text == "passed" for name, text in outcome.tests.items() if name.startswith("test_of_twelve")) == 12
     taken = [each.read_text().splitlines() for each in sorted(folder.glob("order-gw*"))]
     assert len(taken) == 4
-    assert sorted(name for each in taken for name in each) == sorted(outcome.tests)
+    assert sorted(name for each in taken for name in each) == sorted(outcome.tests), outcome.printed
 
 
-def test_every_promise_holds_in_random_order_and_in_two_processes(outcome: Outcome):
+def test_every_promise_holds_in_random_order_and_in_four_processes(outcome: Outcome):
     assert set(outcome.failed) == set(FAIL), outcome.printed
 
 
