@@ -38,6 +38,11 @@ async def no_tool(ctx: Context) -> str:
     """It is no tool."""
     return "never"
 
+@workflow(access=tenant_users(), tool=True, networks=["192.0.2.0/24"])
+async def elsewhere(ctx: Context) -> str:
+    """For another network."""
+    return "never"
+
 @workflow(access=tenant_users(), tool=True)
 async def fails(ctx: Context, how: str) -> str:
     """Fail in some way."""
@@ -75,7 +80,7 @@ async def test_two_callers_get_two_lists_in_the_order_of_names_in_both_eras(tool
         async with tools.agent("lisa", era) as lisa, tools.agent("ada", era) as ada:
             of_lisa, of_ada = await listed(lisa), await listed(ada)
         assert of_lisa == sorted(of_lisa)
-        assert set(of_lisa) == {"anonymous", "tenant-users", "specific", "people", "members", "scope", "fails"}
+        assert set(of_lisa) == {each.replace("_", "-") for each in TRIGGERS} - {"role", "client"} | {"fails"}
         assert set(of_lisa) - set(of_ada) == {"specific"}
 
 
@@ -104,6 +109,13 @@ async def test_what_is_no_tool_cannot_be_called_and_is_not_known(tools: Installa
                 with pytest.raises(MCPError) as raised:
                     await lisa.call_tool(name)
                 assert raised.value.code == -32602
+
+
+async def test_a_tool_for_another_network_is_neither_listed_nor_run(tools: Installation):
+    for era in ERAS:
+        async with tools.agent("lisa", era) as lisa:
+            assert "elsewhere" not in await listed(lisa)
+            assert (await lisa.call_tool("elsewhere")).is_error
 
 
 async def test_failures_of_a_workflow_are_results_with_their_problem(tools: Installation):

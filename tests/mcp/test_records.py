@@ -89,14 +89,14 @@ async def flood(tools: Installation, count: int, era: str, **headers: str) -> li
 async def test_a_flood_leaves_nothing_in_memory(tools: Installation):
     """The SDK makes a task group, streams and a connection for each message."""
     for era in ERAS:
-        await flood(tools, 50, era)
+        await flood(tools, 30, era)
         gc.collect()
         before, tasks = len(gc.get_objects()), len(asyncio.all_tasks())
         for _ in range(3):
-            assert set(await flood(tools, 50, era)) == {200}
+            assert set(await flood(tools, 30, era)) == {200}
         await eventually(lambda: len(asyncio.all_tasks()) <= tasks)  # noqa: B023
         gc.collect()
-        assert len(gc.get_objects()) - before < 150 * 10, era
+        assert len(gc.get_objects()) - before < 90 * 10, era
 
 
 BY_THE_SDK = {

@@ -79,6 +79,7 @@ class Agents:
         self._make = make
         self._wanted = asyncio.Event()
         self._ready = asyncio.Event()
+        self._failed = False
         self.loaded: Served | None = None
 
     def look(self) -> None:
@@ -95,7 +96,14 @@ class Agents:
         """Load what serves tools as soon as there is one, and serve them until cancelled."""
         self.look()
         await self._wanted.wait()
-        made = await anyio.to_thread.run_sync(self._make, limiter=CapacityLimiter(1))
+        try:
+            made = await anyio.to_thread.run_sync(self._make, limiter=CapacityLimiter(1))
+        except Exception:
+            self._failed, waiting = True, self._ready
+            self._ready = asyncio.Event()
+            waiting.set()
+            raise
+        self._failed = False
         collector.loaded()
         try:
             async with made.run():
@@ -106,9 +114,10 @@ class Agents:
             self._ready.clear()
             self.loaded = None
 
-    async def load(self) -> Served:
-        """What serves tools, as soon as it is loaded."""
-        while self.loaded is None:
+    async def load(self) -> Served | None:
+        """What serves tools, as soon as it is loaded. None while it cannot be: the log says why, and it is tried
+        again."""
+        if self.loaded is None and not self._failed:
             await self._ready.wait()
         return self.loaded
 
@@ -123,11 +132,13 @@ class Page:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to one request."""
-        served = self.agents.loaded or (await self.agents.load() if self.agents.has_tools() else None)
+        served, code = self.agents.loaded, "not-found"
+        if served is None and self.agents.has_tools():
+            served, code = await self.agents.load(), "internal-error"
         if served is not None:
             await self.of(served)(scope, receive, send)
             return
-        await problem_reply(problem("not-found"), new_id()).send(send, head=scope["method"] == "HEAD")
+        await problem_reply(problem(code), new_id()).send(send, head=scope["method"] == "HEAD")
 
 
 def _say_what_is_missing(base: Foundation, snapshot: Snapshot, *, installed: bool) -> None:
