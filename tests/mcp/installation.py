@@ -39,9 +39,8 @@ class Gate:
     seen: list[Any] = field(default_factory=list)
 
     def close(self) -> None:
-        """As at first."""
-        self.begun.clear()
-        self.open.clear()
+        """As at first. An event belongs to the loop that waited for it first, and each module has its own."""
+        self.begun, self.open = asyncio.Event(), asyncio.Event()
         self.seen.clear()
 
 
