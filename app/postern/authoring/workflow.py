@@ -188,11 +188,11 @@ def workflow(
     Context. A second one is the body, validated against its annotation. Further ones are named in `path`. The return
     value is the reply: anything that fits the return annotation, or a Reply.
 
-    `access` is by default `tenant_users()`: any user or application of the tenant. `authoring/README.md` explains all
-    options.
+    `access` is by default `tenant_users()`: any user or application of the tenant. See `authoring/README.md`.
     Raises WorkflowFault if the options or the function are not valid."""
     lasting = _lasting(timeout, durable, stateless, signals)
     lasting |= _limits(max_concurrency, concurrency_key, singleton, stateless, lasting)
+    when = schedule_of(schedule, timezone, missed)
 
     def make(function: Callable[..., Any]) -> Workflow:
         _check_function(function)
@@ -208,7 +208,7 @@ def workflow(
             **_bounds(max_body_bytes, max_elements),
             **_declared(connections, secrets, produces),
             **lasting,
-            **by_server(function, schedule_of(schedule, timezone, missed), own_name, on_failure, stateless=stateless),
+            **by_server(function, when, own_name, on_failure, stateless=stateless),
             **(parts := _signature(function, path)),
             tool=tool_of(tool, function, own_name, chosen, access, parts),
         )

@@ -83,6 +83,8 @@ def dev(host: Host = None, port: Port = None) -> None:
             print_faults(snapshot.faults)
             print_advice(snapshot)
             print_workflows(snapshot, address, stderr=True)
+            if settings.mcp and any(each.workflow.tool is not None for each in snapshot.triggers.values()):
+                err.print(f"Tools for agents: {address}/mcp", markup=False, highlight=False, soft_wrap=True)
             err.print(first_steps(snapshot, address, options), markup=False, highlight=False, soft_wrap=True)
 
         raise typer.Exit(run(config, listener=listener, ready=ready))

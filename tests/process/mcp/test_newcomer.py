@@ -72,6 +72,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (folder / "workflows" / "flows.py").write_text(WORKFLOWS, "utf-8")
     with running("dev", folder, {"POSTERN_PORT": "0"}) as server:
         server.says("Ctrl-C stops")
+        assert f"Tools for agents: {server.address}/mcp" in server.output
         yield server
 
 
