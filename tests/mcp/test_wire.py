@@ -138,7 +138,8 @@ async def test_a_rejected_request_is_recorded_once_and_its_body_is_not_read(tool
 
 def recorded(refusal: dict[str, Any], request_id: str) -> bool:
     """Whether a request is on the record, once. Records of earlier tests may come later."""
-    return refusal["request_ids"].count(request_id) == 1
+    ids: list[str] = refusal["request_ids"]
+    return ids.count(request_id) == 1
 
 
 async def test_the_metadata_name_the_resource_the_issuer_and_the_scope(tools: Installation):
