@@ -39,9 +39,8 @@ class Gate:
     seen: list[Any] = field(default_factory=list)
 
     def close(self) -> None:
-        """As at first."""
-        self.begun.clear()
-        self.open.clear()
+        """As at first, for the event loop of the test."""
+        self.begun, self.open = asyncio.Event(), asyncio.Event()
         self.seen.clear()
 
 
