@@ -17,7 +17,8 @@ from postern.durable import checkpoint_copies
 from postern.errors import DatabaseFault
 from postern.journal import durable_restored
 from postern.journal.database.engine import open_engine
-from postern.journal.durable_runs import Phase, Reason, unpark
+from postern.journal.durable_ends import resume
+from postern.journal.durable_runs import Phase, Reason
 from tests.durable.host import Host
 from tests.tools import postgres_tools
 
@@ -71,7 +72,8 @@ async def found(url: str, run_id: str) -> tuple[str, str, str]:
     if (row := await host.durable(run_id)).phase == "ready":
         row = await host.phase(run_id, "waiting")
     state = (await host.row(run_id)).state
-    await host.journal.write(partial(unpark, run_ids=[run_id]))
+    await host.journal.write(partial(resume, run_id=run_id, by='["tenant", "lisa"]', from_start=False))
+    host.engine.accepted()
     await host.phase(run_id, "waiting")
     await host.close()
     return row.phase, row.reason, state

@@ -1,5 +1,6 @@
 """A run whose checkpoints are older than the journal is parked, and repeats nothing until an operator says so."""
 
+import asyncio
 import json
 from functools import partial
 from typing import Any
@@ -32,6 +33,17 @@ async def waits(ctx) -> Any:
     return [await ctx.step(one), await ctx.step(two), (await ctx.wait_for("go")).body]
 
 
+def forget(host: Host, run_id: str, condition: str) -> None:
+    """The run has the checkpoints of an earlier moment: those for which this does not hold, or it is not known."""
+    engine = checkpoints_engine(host.url)
+    prefix = "" if engine.dialect.name == "sqlite" else "dbos."
+    with engine.begin() as connection:
+        for table in ("operation_outputs", *(("workflow_status",) if not condition else ())):
+            gone = f"DELETE FROM {prefix}{table} WHERE workflow_uuid = :run {condition}"
+            connection.execute(text(gone), {"run": run_id})
+    engine.dispose()
+
+
 async def restored(host: Host, condition: str) -> str:
     """A run that waits in no memory when its server process dies, and then has the checkpoints of an earlier moment."""
     DONE.clear()
@@ -44,13 +56,7 @@ async def restored(host: Host, condition: str) -> str:
 
     await host.until(evicted)
     await host.crash()
-    engine = checkpoints_engine(host.url)
-    prefix = "" if engine.dialect.name == "sqlite" else "dbos."
-    with engine.begin() as connection:
-        for table in ("operation_outputs", *(("workflow_status",) if not condition else ())):
-            gone = f"DELETE FROM {prefix}{table} WHERE workflow_uuid = :run {condition}"
-            assert connection.execute(text(gone), {"run": run_id}).rowcount
-    engine.dispose()
+    forget(host, run_id, condition)
     await host.take_over()
     return run_id
 
@@ -76,3 +82,54 @@ async def test_the_run_is_parked_before_it_repeats_anything(
     await resumed(durable_host, run_id)
     outcome = await durable_host.outcome(run_id)
     assert (outcome.outputs, DONE) == ('["1","2","sent"]', ["one", "two", *repeated])
+
+
+class Gate:
+    """What the last step waits for, new in each test's event loop."""
+
+    begun: asyncio.Event
+    open: asyncio.Event
+
+
+async def gate() -> str:
+    DONE.append("gate")
+    Gate.begun.set()
+    await Gate.open.wait()
+    return "3"
+
+
+@workflow(access=anonymous(), durable=True)
+async def never_waits(ctx) -> Any:
+    return [await ctx.step(one), await ctx.step(two), await ctx.step(gate)]
+
+
+@pytest.mark.parametrize(
+    ("condition", "repeated"),
+    [("AND function_id > 1", ["two", "gate"]), ("", ["one", "two", "gate"]), ("AND function_id > 2", ["gate"])],
+    ids=["a step", "all of them", "none"],
+)
+async def test_so_is_a_run_that_has_not_waited_since_its_steps(
+    durable_host: Host, condition: str, repeated: list[str]
+) -> None:
+    """Its record has its steps."""
+    DONE.clear()
+    Gate.begun, Gate.open = asyncio.Event(), asyncio.Event()
+    durable_host.serve(never_waits)
+    run_id = await durable_host.accept(never_waits)
+    await asyncio.wait_for(Gate.begun.wait(), 20)
+    query = text("SELECT count(*) FROM steps")
+
+    async def recorded() -> bool:
+        return bool(await durable_host.journal.read(lambda connection: connection.execute(query).scalar()) == 2)
+
+    await durable_host.until(recorded)
+    await durable_host.crash()
+    forget(durable_host, run_id, condition)
+    Gate.open.set()
+    await durable_host.take_over()
+    if repeated != ["gate"]:
+        row = await durable_host.phase(run_id, "parked")
+        assert (row.reason, DONE) == ("checkpoints-missing", ["one", "two", "gate"])
+        await resumed(durable_host, run_id)
+    outcome = await durable_host.outcome(run_id)
+    assert (outcome.outputs, DONE) == ('["1","2","3"]', ["one", "two", "gate", *repeated])

@@ -83,11 +83,15 @@ class DurableSteps:
             return await self._steps.run(ctx, outer * NESTED + number, function, args, retry, name)
         execution = self.execution_of(ctx.run_id)
         execution.top_steps += 1
-        call = partial(self._steps.run, ctx, execution.top_steps, function, args, retry, name)
+        place = execution.top_steps
+        call = partial(self._steps.run, ctx, place, function, args, retry, name)
         label = kept_step(name, function, secured=ctx.secured)[:LONGEST_NAME]
         adapter, errors, noted = result_adapter(function), list[BaseException](), list[Step]()
 
         async def body(_: int) -> str:
+            if place < NESTED and place in execution.recorded:  # its checkpoint is missing
+                execution.park = Reason.LOST
+                raise execution.gone()
             make = partial(call, note=lambda _, step: noted.append(step), again=partial(self._check, execution))
             text = await settled(make, adapter, self._most, label, errors, secured=ctx.secured)
             return f"{step_written(noted[-1])}\n{text}"

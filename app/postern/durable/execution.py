@@ -26,8 +26,9 @@ class Execution:
     on by itself. `failed_step` is the checkpoint whose error was raised last. `top_steps` and `top_calls` count those
     that are not in a step, `under_way` the checkpoints that have begun, `of_wait` that of the wait among them, and
     `refused` how often its code was told that it was left. The journal knows that `known` checkpoints were made, and
-    `unkept` is the first one that its code cancelled. `signals` has the ids of those that it got. The time of its
-    `deadlines` stops while it has no turn."""
+    `unkept` is the first one that its code cancelled. `signals` has the ids of those that it got, and
+    `recorded` the numbers of the steps that earlier executions ended. The time of its `deadlines` stops while it has no
+    turn."""
 
     hold: Hold
     payload: Payload
@@ -51,6 +52,7 @@ class Execution:
     known: int = 0
     unkept: int | None = None
     signals: set[str] = field(default_factory=set)
+    recorded: frozenset[int] = frozenset()
     deadlines: Deadlines | None = None
     _rest: float | None = None
 

@@ -28,7 +28,7 @@ from postern.errors import Problem
 from postern.journal.durable_ends import repeated
 from postern.journal.durable_outcomes import record_outcome
 from postern.journal.durable_runs import Claimed, Hold, Reason, park
-from postern.journal.durable_upkeep import FRESH, has_ended, owned, put_back
+from postern.journal.durable_upkeep import FRESH, has_ended, owned, put_back, steps_of
 from postern.journal.run import Outcome, Run
 from postern.journal.writing.rows import facts
 from postern.runs.deadlines import Deadlines, Task
@@ -165,6 +165,8 @@ class Executions:
             return False
         execution = self._new(claimed, payload, trigger, checkpoints)
         try:
+            if claimed.attempt > 1 and claimed.repeat_from is None and not claimed.repeats:
+                execution.recorded = await self._works.read(partial(steps_of, run_id=claimed.run_id))
             await self._turns.take(execution)
             try:
                 outcome = await self._outcome(execution, trigger)

@@ -149,6 +149,8 @@ def resume(connection: Connection, run_id: str, by: str, *, from_start: bool) ->
     }
     connection.execute(update(durable_runs).where(where).values(values))
     _take_back_checkpoints(connection, run_id, repeat)
+    if row.reason == Reason.LOST:  # its steps run again
+        connection.execute(delete(steps).where(steps.c.run_id == run_id))
     _take_back_outcome(connection, run_id)
     return None
 

@@ -15,7 +15,7 @@ from postern.journal.durable_limits import UNENDED
 from postern.journal.durable_runs import DEATHS, NODE, Hold, Phase, set_state
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State
-from postern.journal.schema import nodes, runs
+from postern.journal.schema import nodes, runs, steps
 from postern.journal.server_processes import NO_ROW, ServerProcess
 
 SILENCE = 10.0
@@ -95,6 +95,11 @@ def has_ended(connection: Connection, run_id: str) -> bool:
     """Whether a run has its outcome, or is not known."""
     phase = connection.execute(select(durable_runs.c.phase).where(durable_runs.c.run_id == run_id)).scalar()
     return phase in (None, Phase.ENDED.value)
+
+
+def steps_of(connection: Connection, run_id: str) -> frozenset[int]:
+    """The numbers of the steps that a run has ended, as its record says."""
+    return frozenset(connection.execute(select(steps.c.number).where(steps.c.run_id == run_id)).scalars())
 
 
 def lost(found: Iterable[Hold], here: Collection[str], earlier: Collection[Hold]) -> list[Hold]:
