@@ -78,7 +78,8 @@ def main() -> int:
             measure_sleeping(options.sleeping, options.seconds, console, url)
         if options.cost:
             measure_cost(kinds, options.connections, options.cost, token, console)
-            measure_budget(local, token, folder / "budget", batches=options.batches, console=console)
+            if options.batches:
+                measure_budget(local, token, folder / "budget", batches=options.batches, console=console)
         if options.memory:
             _measure_memory(kinds[1:3], options.memory, token)
         if options.flood:
@@ -113,7 +114,13 @@ def _options() -> argparse.Namespace:
     add("--tools", type=int, default=500, metavar="N", help="also N calls of tools of each kind a round (500); 0: none")
     add("--sleeping", type=int, nargs="?", const=10_000, metavar="N", help="also what N sleeping durable runs cost")
     add("--cost", type=int, nargs="?", const=50_000, metavar="N", help="also what one of N requests costs (50000)")
-    add("--batches", type=int, default=300, metavar="N", help="of --cost: batches of 96 requests of each state (300)")
+    add(
+        "--batches",
+        type=int,
+        default=300,
+        metavar="N",
+        help="of --cost: batches of 96 requests by step and feature (300); 0: none",
+    )
     add("--memory", type=int, metavar="N", help="also the memory during N requests of each kind, say 1000000")
     add("--flood", type=int, nargs="?", const=100_000, metavar="N", help="also beside N refused requests (100000)")
     add("--flood-connections", type=int, default=16, metavar="N", help="of either half of the flood (16)")
