@@ -78,8 +78,7 @@ def main() -> int:
             measure_sleeping(options.sleeping, options.seconds, console, url)
         if options.cost:
             measure_cost(kinds, options.connections, options.cost, token, console)
-            if options.batches:
-                measure_budget(local, token, folder / "budget", batches=options.batches, console=console)
+            measure_budget(local, token, folder / "budget", batches=options.batches, console=console)
         if options.memory:
             _measure_memory(kinds[1:3], options.memory, token)
         if options.flood:

@@ -70,7 +70,9 @@ FEATURES = (
 
 
 def measure_budget(local: LocalTenant, token: str, folder: Path, *, batches: int, console: Console) -> None:
-    """Print both tables, for stateless and for recorded requests."""
+    """Print both tables, for stateless and for recorded requests; nothing without batches."""
+    if not batches:
+        return
     steps = Table(box=None, padding=(0, 3, 0, 0))
     features = Table(box=None, padding=(0, 3, 0, 0))
     for table, heading in ((steps, "µs of the event loop a request"), (features, "beside the usual state")):
