@@ -1,5 +1,6 @@
 """The lines on stream 1."""
 
+from itertools import count
 from typing import Any
 
 import anyio
@@ -52,6 +53,15 @@ async def test_states_come_back_as_they_were_sent(nodes: list[str], name: str, d
     agent = AgentState(name, "0.2.0", draining, tuple(nodes), "an error")
     found = await read(line(server) + line(agent), size)
     assert (server_state(found[0]), agent_state(found[1])) == (server, agent)
+
+
+async def test_a_peer_that_says_more_than_a_hundred_lines_a_second_for_long_is_cut_off():
+    moments = count(0.0, 0.002)
+    found = objects(Parts(b"{}\n" * 1300, 3), lambda: next(moments))
+    for _ in range(1249):
+        await anext(found)
+    with pytest.raises(LinkError, match="more than 100 lines of its hello a second"):
+        await anext(found)
 
 
 async def test_fields_of_later_versions_are_passed_over():

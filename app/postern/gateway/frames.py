@@ -32,8 +32,9 @@ class ControlRate:
     """How many control frames a peer may still send. Each frame of ours allows one, since a window update, a reset or
     an acknowledgement answers it. Beyond that, 100 a second."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], what: str = "control frames") -> None:
         self._clock = clock
+        self._what = what
         self._at = clock()
         self._left = float(CONTROL_FRAMES_A_SECOND * BURST_SECONDS)
         self._answers = 0
@@ -52,7 +53,7 @@ class ControlRate:
         self._left = min(self._left + gained, float(CONTROL_FRAMES_A_SECOND * BURST_SECONDS)) - 1
         self._at = now
         if self._left < 0:
-            raise FrameLimit(f"more than {CONTROL_FRAMES_A_SECOND} control frames a second")
+            raise FrameLimit(f"more than {CONTROL_FRAMES_A_SECOND} {self._what} a second")
 
 
 class FrameCounter:

@@ -1,13 +1,15 @@
 """What the two ends of a link say of themselves: lines of JSON on stream 1, a new one after each change."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import anyio
 from anyio.abc import ByteReceiveStream
 
+from postern.gateway.frames import ControlRate, FrameLimit
 from postern.gateway.link import LinkError
 from postern.plain_text import plain
 
@@ -65,11 +67,15 @@ def agent_state(fields: Mapping[str, Any]) -> AgentState:
     )
 
 
-async def objects(stream: ByteReceiveStream) -> AsyncIterator[dict[str, Any]]:
-    """The objects of the peer's lines, to the stream's end. Raises LinkError, BrokenResourceError."""
-    buffer = bytearray()
+async def objects(
+    stream: ByteReceiveStream, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[dict[str, Any]]:
+    """The objects of the peer's lines, to the stream's end, as many as a peer may send control frames. Raises
+    LinkError, BrokenResourceError."""
+    buffer, rate = bytearray(), ControlRate(clock, "lines of its hello")
     while True:
         while (end := buffer.find(b"\n")) >= 0:
+            _count(rate)
             yield _object(bytes(buffer[:end]))
             del buffer[: end + 1]
         if len(buffer) > LINE_BYTES:
@@ -78,6 +84,13 @@ async def objects(stream: ByteReceiveStream) -> AsyncIterator[dict[str, Any]]:
             buffer += await stream.receive()
         except anyio.EndOfStream:
             return
+
+
+def _count(rate: ControlRate) -> None:
+    try:
+        rate.received()
+    except FrameLimit as limit:
+        raise LinkError(f"the peer sent {limit}") from None
 
 
 def _object(text: bytes) -> dict[str, Any]:
