@@ -16,9 +16,11 @@ from tests.bench.load import Kind, wrk
 from tests.postgres import new_database
 
 AT_ONCE = 32
+CONNECTIONS = (16, 64)
+"""Of the 202s. Each of them waits for a commit, and few connections wait together."""
 STEPS = (0, 3)
 LATER = "greet-later"
-MOST_WAITING = 100_000
+MOST_WAITING = 1_000_000
 """So many runs may wait for a server process that executes them: the one that is measured only accepts."""
 
 
@@ -26,11 +28,10 @@ def measure_durable(
     bare: Kind, accepting: Kind, postgres: str, *, rounds: int, seconds: int, runs: int, console: Console, token: str
 ) -> None:
     """Print the ratios of this many rounds in turn, on SQLite, and on a server of PostgreSQL unless that is ""."""
-    rates = [(wrk(bare.url, 16, seconds, token), wrk(accepting.url, 16, seconds, token)) for _ in range(rounds)]
-    ratio = median(accepted / of_bare for of_bare, accepted in rates)
-    console.print(
-        f"\ndurable runs: {median(each[1] for each in rates):.0f} 202s a second ({ratio:.2f} of bare Starlette)"
-    )
+    for connections in CONNECTIONS:
+        turns = [[wrk(kind.url, connections, seconds, token) for kind in (bare, accepting)] for _ in range(rounds)]
+        ratio, rate = median(ours / its for its, ours in turns), median(ours for _, ours in turns)
+        console.print(f"\n{connections} connections: {rate:.0f} 202s a second ({ratio:.2f} of bare Starlette)")
     table = Table(box=None, padding=(0, 3, 0, 0))
     for heading in (
         "durable runs",
