@@ -106,13 +106,13 @@ class Endpoint:
     async def _read(self, exchange: Exchange | None, receive: Receive, scope: Scope, caller: Caller) -> bytes:
         """The message, within the limits of the tools and with the pace of large bodies."""
         workflows = [tool.trigger.workflow for tool in self.tools().values()]
-        limit = max(each.max_body_bytes or self.max_body_bytes for each in workflows) + ENVELOPE
+        limit = max((each.max_body_bytes or self.max_body_bytes for each in workflows), default=0) + ENVELOPE
         body = whole_body(exchange, dict(scope["headers"]), limit)
         if body is None:
             body = await read_body(receive, limit)
             self.still(caller)
         if len(body) > LARGE:
-            most = max(each.max_elements for each in workflows) + ENVELOPE_ELEMENTS
+            most = max((each.max_elements for each in workflows), default=0) + ENVELOPE_ELEMENTS
             count = partial(has_more_elements, body, most)
             if await self.large_bodies.read(count, PATH, holder_in(scope, caller), len(body)):
                 raise problem("too-many-elements", limit_elements=most)
