@@ -19,8 +19,13 @@ pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 MODULE = '''
 from typing import Annotated
-from postern import Context, Query, specific_users, tenant_users, workflow
+from postern import Context, Query, anonymous, specific_users, tenant_users, workflow
 from tests.mcp.installation import GATE
+
+@workflow(access=anonymous(), tool=True)
+async def sees(ctx: Context) -> dict[str, int]:
+    """Say which header fields came, and how long they are."""
+    return {name: len(value) for name, value in ctx.request.headers.items()}
 
 @workflow(access=specific_users("ada"), tool=True, durable=True)
 async def lasts(ctx: Context) -> str:
@@ -40,6 +45,7 @@ async def elsewhere(ctx: Context, place: str) -> str:
     return "never"
 
 '''
+TASKS: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +60,17 @@ def closed_gate() -> None:
 
 
 async def call(
-    tools: Installation, who: str, name: str, arguments: dict[str, Any], *, era: str = MODERN, tasks: bool = False
+    tools: Installation,
+    who: str,
+    name: str,
+    arguments: dict[str, Any],
+    *,
+    era: str = MODERN,
+    tasks: bool = False,
+    **meta: Any,
 ) -> dict[str, Any]:
     """The response to a call, as JSON."""
-    capabilities: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}} if tasks else {}
-    sent = message("tools/call", {"name": name, "arguments": arguments}, capabilities=capabilities)
+    sent = message("tools/call", {"name": name, "arguments": arguments}, **meta)
     fields = headed("tools/call", name) | {"MCP-Protocol-Version": era}
     async with tools.http(who) as http:
         answer = await http.post("/mcp", content=json.dumps(sent).encode(), headers=fields)
@@ -91,6 +103,19 @@ async def test_a_call_has_no_longer_url_than_a_request(tools: Installation):
     for long in ({"place": "x" * MAX_TARGET_BYTES}, {"place": "x", "near": "/" * (MAX_TARGET_BYTES // 3)}):
         assert "uri-too-long" in text_of(await call(tools, "lisa", "at", long))
     assert GATE.seen == []
+
+
+async def test_an_anonymous_workflow_does_not_see_the_token_that_is_for_mcp(tools: Installation):
+    for era in ERAS:
+        seen = (await call(tools, "lisa", "sees", {}, era=era))["result"]["structuredContent"]
+        assert "user-agent" in seen
+        assert "authorization" not in seen
+
+
+async def test_a_value_of_meta_that_no_header_can_have_becomes_none(tools: Installation):
+    for value in ("x" * 9000, "a\r\nb: c", 7, None):
+        seen = (await call(tools, "lisa", "sees", {}, traceparent=value))["result"]["structuredContent"]
+        assert seen.get("traceparent") == 0, value
 
 
 async def test_who_comes_from_another_network_learns_nothing_else_of_a_tool(
@@ -174,7 +199,7 @@ async def test_an_accepted_run_gives_its_id_also_if_it_cannot_be_read_then(
     with monkeypatch.context() as broken:
         broken.setattr(AgentsRuns, "_seen", unread)
         found = [await call(tools, "ada", "lasts", {}, era=era) for era in ERAS]
-        task = await call(tools, "ada", "lasts", {}, tasks=True)
+        task = await call(tools, "ada", "lasts", {}, capabilities=TASKS)
     ids = [each["result"]["structuredContent"]["run_id"] for each in found] + [task["result"]["taskId"]]
     assert task["result"]["status"] == "working"
     GATE.open.set()
