@@ -9,8 +9,9 @@ from functools import lru_cache
 
 from httptools import HttpParserError
 
-from postern.triggers.find import MAX_TARGET_BYTES
+from postern.triggers import find
 
+MAX_TARGET_BYTES = find.MAX_TARGET_BYTES
 MAX_HEADER_BYTES = 64 * 1024
 MAX_HEADERS = 200
 

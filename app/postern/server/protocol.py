@@ -18,12 +18,11 @@ from postern.ids import new_id
 from postern.server.connection import BETWEEN, BODY, HEAD, ClientConnection
 from postern.server.cycle import Cycle, LingeringTransport
 from postern.server.forwarded import PROTO, unify
-from postern.server.framing import MAX_HEADER_BYTES, MAX_HEADERS, check_head, check_size, why
+from postern.server.framing import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, check_head, check_size, why
 from postern.server.link_head import PREFIX as LINKS
 from postern.server.link_head import wants_link
 from postern.server.rejection import notice, response_to
 from postern.server.upgrade import body_parser
-from postern.triggers.find import MAX_TARGET_BYTES
 
 MAX_CHUNK_OVERHEAD = 16 * 1024
 """Bytes of chunk extensions and trailers that may arrive ahead of the body they belong to."""
