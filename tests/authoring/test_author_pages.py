@@ -11,8 +11,8 @@ import postern.authoring
 from postern import Retry
 from postern.authoring.duration import LONGEST
 from postern.authoring.workflow import DEFAULT_TIMEOUT, MAX_ELEMENTS
-from postern.server.framing import MAX_TARGET_BYTES
 from postern.settings import settings_table
+from postern.triggers.find import MAX_TARGET_BYTES
 
 ROOM = Path(postern.authoring.__file__).parent
 ROOT = ROOM.parents[2]

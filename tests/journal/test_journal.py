@@ -27,9 +27,11 @@ from postern.journal.reading.queries import request_cancel
 from postern.journal.run import MOVES, Attempt, Outcome, Run, State, Step
 from postern.journal.schema import metadata, runs, steps
 from postern.journal.shares import ANONYMOUS
+from postern.journal.writing.pending import Operation
 from postern.journal.writing.rows import facts, run_row
 from postern.journal.writing.statements import write_runs
 from tests.journal.operations import delete_and_fail, die, execute, scalar
+from tests.table import table
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
@@ -318,6 +320,30 @@ async def test_tables_that_are_there_already_are_read_before_the_writer_has_open
         assert journal._is_opening
     finally:
         await journal.aclose()
+
+
+@table("late", [False, True])
+async def test_what_is_committed_for_a_task_that_is_cancelled_is_undone(file_url, monkeypatch, late):
+    """Cancelled while it waits for its result, or when it was set and the task has not woken."""
+    settle = Operation.settle
+    async with opened(file_url) as journal:
+        inserted, deleted = partial(execute, statement=NODE), partial(execute, statement="DELETE FROM nodes")
+        writing = asyncio.create_task(journal.write(inserted, deleted))
+
+        def settled(operation: Operation, result: Any, error: Exception | None) -> Any:
+            if not late:
+                writing.cancel()
+            undo = settle(operation, result, error)
+            if late:
+                writing.cancel()
+            return undo
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Operation, "settle", settled)
+            await asyncio.wait([writing])
+        assert writing.cancelled()
+        await journal.write(partial(scalar, statement="SELECT 1"))
+        assert await journal.read(partial(scalar, statement="SELECT count(*) FROM nodes")) == 0
 
 
 async def test_what_was_given_up_and_is_committed_all_the_same_is_undone(file_url, tmp_path):

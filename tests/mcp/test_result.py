@@ -4,9 +4,8 @@ from typing import Any
 
 from mcp_types import CallToolResult
 
-from postern.access import Check, Refused
 from postern.errors import problem
-from postern.mcp.result import problem_result, refused_result, tool_result
+from postern.mcp.result import problem_result, tool_result
 from tests.table import table
 
 URL = "https://postern.example/runs/1/result"
@@ -85,12 +84,3 @@ def test_a_problem_is_its_document():
     assert '"code":"invalid-path"' in text
     assert '"request_id":"req"' in text
     assert '"where":"/path/a"' in text
-
-
-@table("proved, advice", [(True, True), (False, False)])
-def test_a_rejected_caller_gets_the_advice_only_with_a_token_of_the_tenant(proved: bool, advice: bool):
-    refused = Refused([Check("roles", False, ["Clerk"], [], advice="Ask for the role Clerk.")], proved=proved)
-    made = refused_result(refused, "req")
-    assert made["isError"] is True
-    assert ("Ask for the role Clerk." in made["content"][0]["text"]) is advice
-    assert "_meta" not in made

@@ -308,3 +308,24 @@ async def test_no_reply_may_be_stored_in_either_era(tools: Installation):
             assert answer.headers.get_list("cache-control") == ["no-store"]
             assert answer.headers["x-content-type-options"] == "nosniff"
         assert (await http.get(METADATA)).headers["cache-control"] == "no-store"
+
+
+@table("version", ["1.0", "1.1"])
+async def test_a_stream_of_events_is_framed_as_the_version_of_its_client_has_it(tools: Installation, version: str):
+    old = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}).encode()
+    for kept in ("keep-alive", "close"):
+        fields = headed("") | {"MCP-Protocol-Version": LEGACY, "Host": "postern.test", "Connection": kept}
+        fields |= {"Authorization": f"Bearer {tools.local.token('lisa')}", "Content-Length": str(len(old))}
+        reader, writer = await asyncio.open_connection("127.0.0.1", tools.port)
+        lines = "".join(f"{field}: {value}\r\n" for field, value in fields.items())
+        writer.write(f"POST /mcp HTTP/{version}\r\n{lines}\r\n".encode() + old)
+        with anyio.fail_after(20):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            ends = version == "1.0" or kept == "close"
+            rest = await (reader.read() if ends else reader.readuntil(b"0\r\n\r\n"))
+        writer.close()
+        assert "content-type: text/event-stream" in head
+        assert head.count("connection: ") == (1 if ends else 0), head
+        assert ("transfer-encoding: chunked" in head) == (version == "1.1")
+        assert rest.startswith(b"event: message") == (version == "1.0")
+        assert b'"echo"' in rest

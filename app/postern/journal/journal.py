@@ -180,15 +180,20 @@ class Journal:
     async def write(self, operation: Callable[[Connection], T], undo: Callable[[Connection], Any] | None = None) -> T:
         """The result of `operation`, committed with the next batch: a function of a module, with its arguments as
         `functools.partial`, in the writer's process. It may run again after a lost connection. `undo` runs if it was
-        committed after its caller got an error. Raises Problem `journal-unavailable`."""
+        committed after its caller got an error, or was cancelled. Raises Problem `journal-unavailable`."""
         if (loop := self._loop) is None or not self.available:
             raise unavailable()
         future = loop.create_future()
-        self.queue.operate(Operation(*work_of(operation), future, undo))
+        self.queue.operate(queued := Operation(*work_of(operation), future, undo))
         if self._sent is None and not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._submit)
-        result: T = await future
+        try:
+            result: T = await future
+        except asyncio.CancelledError:
+            if undo is not None and queued.has_result:  # its task was cancelled before it woke
+                self.write_soon(undo)
+            raise
         return result
 
     def write_soon(self, operation: Callable[[Connection], object]) -> None:

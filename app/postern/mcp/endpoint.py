@@ -32,6 +32,8 @@ ENVELOPE = 16 * 1024
 """Bytes of a message beside the arguments of its call."""
 ENVELOPE_ELEMENTS = 200
 
+_OF_THE_SERVER = frozenset({b"cache-control", b"connection"})
+
 Serve = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -87,7 +89,8 @@ class Endpoint:
             answer = problem_reply(problem("internal-error"), request_id)
         if answer is None:
             scope[SESSION] = Session(caller, {**scope})  # not in itself: a circle would wait for the collector
-            await self.serve(scope, _once(body, receive), _unstored(send))
+            unframed = exchange if scope["http_version"] == "1.0" else None
+            await self.serve(scope, _once(body, receive), _replied(send, unframed))
             return
         await _send(answer, scope, send, wait)
 
@@ -106,13 +109,13 @@ class Endpoint:
     async def _read(self, exchange: Exchange | None, receive: Receive, scope: Scope, caller: Caller) -> bytes:
         """The message, within the limits of the tools and with the pace of large bodies."""
         workflows = [tool.trigger.workflow for tool in self.tools().values()]
-        limit = max(each.max_body_bytes or self.max_body_bytes for each in workflows) + ENVELOPE
+        limit = max((each.max_body_bytes or self.max_body_bytes for each in workflows), default=0) + ENVELOPE
         body = whole_body(exchange, dict(scope["headers"]), limit)
         if body is None:
             body = await read_body(receive, limit)
             self.still(caller)
         if len(body) > LARGE:
-            most = max(each.max_elements for each in workflows) + ENVELOPE_ELEMENTS
+            most = max((each.max_elements for each in workflows), default=0) + ENVELOPE_ELEMENTS
             count = partial(has_more_elements, body, most)
             if await self.large_bodies.read(count, PATH, holder_in(scope, caller), len(body)):
                 raise problem("too-many-elements", limit_elements=most)
@@ -148,16 +151,28 @@ def _once(body: bytes, receive: Receive) -> Receive:
     return once
 
 
-def _unstored(send: Send) -> Send:
-    """Sends what the SDK replies with the header fields of every reply."""
+def _replied(send: Send, unframed: Exchange | None) -> Send:
+    """Sends what the SDK replies with the header fields of every reply, and without those of the connection, which are
+    the server's. `unframed` is given for a client of HTTP/1.0: a stream of events ends there with the connection (RFC
+    9112, section 6.3)."""
 
-    async def unstored(message: Message) -> None:
+    async def replied(message: Message) -> None:
+        nonlocal unframed
         if message["type"] == "http.response.start":
-            fields = [field for field in message["headers"] if field[0] != b"cache-control"]
+            fields = [field for field in message["headers"] if field[0] not in _OF_THE_SERVER]
             message = {**message, "headers": [*fields, *ALWAYS]}
+            if any(name == b"content-length" for name, _ in fields):
+                unframed = None
+            elif unframed is not None:
+                unframed.unframed()
+        elif unframed is not None and not message.get("more_body", False):
+            if message.get("body"):
+                await send({**message, "more_body": True})
+            unframed.cut_off()
+            return
         await send(message)
 
-    return unstored
+    return replied
 
 
 async def _send(answer: Answer, scope: Scope, send: Send, wait: float) -> None:

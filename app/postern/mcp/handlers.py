@@ -5,10 +5,10 @@ call passes the pipeline.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from mcp.server.context import ServerRequestContext
@@ -23,11 +23,12 @@ from mcp_types import (
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from postern.access import Caller, Refused, admit
+from postern.access import Caller, Refused
 from postern.authoring.tool import GET_RUN
+from postern.catalog import Trigger
 from postern.errors import Problem
 from postern.ids import new_id
-from postern.journal.run import actor
+from postern.journal.run import State, actor
 from postern.mcp.calls import Answered, Call, Calls, TurnAway
 from postern.mcp.later import EXTENSION, GET_RUN_TOOL, TASK, WAIT, Runs, RunView, task_of, unended
 from postern.mcp.listing import shown_to
@@ -61,18 +62,21 @@ async def wait_for(future: "asyncio.Future[Any]", seconds: float) -> object:
 @dataclass(frozen=True, slots=True)
 class Handlers:
     """`tools` returns the current tools by name. `reach` raises Refused if a trigger does not answer requests of this
-    scope, and `turn_away` answers rejected requests (see triggers/pipeline.py). `result_url` is the address of a run's
-    result. `ttl` are the seconds that records of runs are kept."""
+    scope, `passes` raises what ends a request of this caller before its arguments are read (see triggers/gate.py), and
+    `turn_away` answers rejected requests (see triggers/pipeline.py). `result_url` is the address of a run's result.
+    `ttl` are the seconds that records of runs are kept."""
 
     tools: Callable[[], Mapping[str, McpTool]]
     calls: Calls
     runs: Runs
     turn_away: TurnAway
-    reach: Callable[[Any, Scope], None] | None
+    reach: Callable[[Trigger, Scope], None] | None
+    passes: Callable[[Trigger, Caller, Scope], None]
     result_url: Callable[[str], str]
     ttl: float
     wait: Wait = wait_for
     now: Callable[[], float] = monotonic
+    today: Callable[[], float] = time
     _waiting: set["asyncio.Future[Any]"] = field(default_factory=set, repr=False)
 
     def drain(self) -> None:
@@ -84,7 +88,7 @@ class Handlers:
         """The tools that this caller may call, by name."""
         del params  # there is one page
         session = session_of(ctx)
-        shown = shown_to(self.tools().values(), session.caller, session.scope, self.reach)
+        shown = self._shown(session, self.tools().values())
         listed = [_listed(tool) for tool in shown]
         if any(tool.trigger.workflow.durable for tool in shown):
             listed.append(Tool.model_validate(dict(GET_RUN_TOOL)))
@@ -95,11 +99,15 @@ class Handlers:
         """The result of a call. Raises MCPError for a name that is no tool's."""
         return {"resultType": "complete"} | await self._called(ctx, params)
 
+    def _shown(self, session: Session, tools: Iterable[McpTool]) -> list[McpTool]:
+        return shown_to(tools, session.caller, session.scope, self.reach)
+
     async def _called(self, ctx: Context, params: CallToolRequestParams) -> dict[str, Any]:
         session, given, tools = session_of(ctx), params.arguments or {}, self.tools()
         tool = tools.get(params.name)
         if tool is None:
-            if params.name == GET_RUN and any(each.trigger.workflow.durable for each in tools.values()):
+            durable = (each for each in tools.values() if each.trigger.workflow.durable)
+            if params.name == GET_RUN and self._shown(session, durable):
                 return await self._get_run(ctx, session, given)
             raise MCPError(INVALID_PARAMS, "There is no tool of this name.")
         request = tool.request(given)
@@ -113,12 +121,13 @@ class Handlers:
         return self.result(answered, has_output_schema=tool.output_schema is not None)
 
     async def _unfit(self, wrong: Problem, tool: McpTool, caller: Caller, scope: Scope) -> dict[str, Any]:
-        """The result of a call whose arguments make no request. Who may not call the tool hears only that."""
+        """The result of a call whose arguments make no request. Who may not call the tool hears only that, and it
+        counts as a call."""
         error: Problem | Refused = wrong
         try:
-            admit(tool.trigger.policy, caller)
-        except Refused as refused:
-            error = refused
+            self.passes(tool.trigger, caller, scope)
+        except (Refused, Problem) as earlier:
+            error = earlier
         call = Call(new_id(), b"")
         await self.turn_away(error, scope, call.send)
         return self.result(await call.answered, has_output_schema=False)
@@ -143,11 +152,17 @@ class Handlers:
         return future.result()
 
     async def _of_durable(self, ctx: Context, session: Session, run_id: str) -> dict[str, Any]:
-        """A task where the client knows tasks, else the result if there is one soon."""
-        if knows_tasks(ctx):
+        """A task where the client knows tasks, else the result if there is one soon. The run was accepted: its caller
+        gets its id even if nothing can be read of it, because it would call again."""
+        as_task, now = knows_tasks(ctx), self.today()
+        view = RunView(run_id, State.RUNNING, ended=False, created_at=now, updated_at=now)
+        try:
+            if not as_task:
+                return await self._once_ended(ctx, session, run_id)
             view = await self.runs.view(run_id, session.scope, session.caller)
-            return {"resultType": TASK, **task_of(view, self.ttl)}
-        return await self._once_ended(ctx, session, run_id)
+        except Problem:
+            pass
+        return {"resultType": TASK, **task_of(view, self.ttl)} if as_task else unended(view)
 
     async def _once_ended(self, ctx: Context, session: Session, run_id: str) -> dict[str, Any]:
         ended = self.runs.until_ended(run_id, session.scope, session.caller, WAIT)

@@ -5,16 +5,19 @@ There are no sessions, so each server process answers each request.
 """
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from functools import wraps
+from typing import Any, TypeVar
 
 import structlog
 from mcp.server import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp_types import CallToolRequestParams
+from mcp.shared.exceptions import MCPError
+from mcp_types import INTERNAL_ERROR, CallToolRequestParams
 from sse_starlette.sse import AppStatus
 
-from postern.mcp.handlers import Handlers
+from postern.mcp.handlers import Context, Handlers
 from postern.mcp.task_methods import TaskMethods
 from postern.version import own_version
 
@@ -22,6 +25,9 @@ INSTRUCTIONS = "Each tool runs a workflow of this server, with the access of its
 
 NO_LIMIT = 2**62
 """For the SDK: the endpoint has limited the body before."""
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 log = structlog.get_logger("postern.mcp")
 
@@ -45,6 +51,24 @@ def manager_of(handlers: Handlers) -> StreamableHTTPSessionManager:
     )
 
 
+def guarded(answer: Callable[[Context, Given], Awaitable[Made]]) -> Callable[[Context, Given], Awaitable[Made]]:
+    """The handler, whose own errors say nothing to its client: before revision 2026-07-28 the SDK sends the text of an
+    exception, which may have what a workflow keeps secret. The log has its type and place."""
+
+    @wraps(answer)
+    async def method(ctx: Context, params: Given) -> Made:
+        try:
+            return await answer(ctx, params)
+        except MCPError:
+            raise
+        except Exception as error:
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            log.error("mcp-request-failed", place=f"{at.name}:{at.lineno}", cause=type(error).__name__)  # noqa: TRY400
+        raise MCPError(INTERNAL_ERROR, "Internal server error")
+
+    return method
+
+
 def _server(handlers: Handlers) -> Server[Any]:
     def schema_of(name: str) -> Mapping[str, Any] | None:
         tool = handlers.tools().get(name)
@@ -56,11 +80,11 @@ def _server(handlers: Handlers) -> Server[Any]:
         version=own_version(),
         instructions=INSTRUCTIONS,
         get_tool_input_schema=schema_of,
-        on_list_tools=handlers.list_tools,
+        on_list_tools=guarded(handlers.list_tools),
     )
-    server.add_request_handler("tools/call", CallToolRequestParams, handlers.call_tool)
+    server.add_request_handler("tools/call", CallToolRequestParams, guarded(handlers.call_tool))
     server.middleware.clear()  # spans of the SDK: the request and its run have ours
-    TaskMethods(handlers).add_to(server)
+    TaskMethods(handlers).add_to(server, guarded)
     return server
 
 

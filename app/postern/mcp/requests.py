@@ -1,13 +1,15 @@
 """The request to a trigger that a call of a tool becomes: its ASGI scope. Pure.
 
 It is a request of the same client over the same connection, so the address, the scheme and the token are those of the
-request to `/mcp`. Header fields that describe the message itself are replaced, and the rest is passed on.
+request to `/mcp`. Header fields that describe the message itself are replaced, and the rest is passed on. An anonymous
+workflow sees all fields that a client sends it. The token is for `/mcp`, which requires one, so it does not get it.
 """
 
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from postern.access import OPEN
 from postern.mcp.tools import McpTool, ToolRequest
 from postern.runs.idempotency import HEADER as IDEMPOTENCY_KEY
 from postern.triggers.exchange import EXCHANGE
@@ -23,12 +25,16 @@ _OF_THE_MESSAGE = frozenset(
     {
         *(b"accept", b"accept-encoding", b"connection", b"content-encoding", b"content-length", b"content-type"),
         *(b"cookie", b"expect", b"last-event-id", b"origin", b"prefer", b"te", b"trailer", b"transfer-encoding"),
+        *(b"if-match", b"if-modified-since", b"if-none-match", b"if-range", b"if-unmodified-since", b"range"),
         b"upgrade",
     }
 )
 """Fields of the request to `/mcp` that say nothing of the call. Origin was looked at there. A cookie is of the console
-alone, and Prefer would change the reply that a tool is promised."""
+alone, and Prefer, ranges and conditions would change the reply that a tool is promised."""
 _OF_MCP = b"mcp-"
+_TOKEN = frozenset({b"authorization"})
+_LONGEST = 8192
+"""Characters of a value of `_meta` that a header may have."""
 _TRACE = ("traceparent", "tracestate")
 
 
@@ -43,16 +49,18 @@ def trigger_scope(scope: Scope, tool: McpTool, request: ToolRequest, meta: Mappi
         "path": unquote(raw_path.decode("ascii")),
         "raw_path": raw_path,
         "query_string": query,
-        "headers": _fields(scope, request.body, meta),
+        "headers": _fields(scope, request.body, meta, _TOKEN if tool.trigger.policy is OPEN else frozenset()),
         VIA: via,
     }
 
 
-def _fields(scope: Scope, body: bytes, meta: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
+def _fields(
+    scope: Scope, body: bytes, meta: Mapping[str, Any], withheld: frozenset[bytes]
+) -> list[tuple[bytes, bytes]]:
     fields = [
         (name, value)
         for name, value in scope["headers"]
-        if name not in _OF_THE_MESSAGE and not name.startswith(_OF_MCP)
+        if name not in _OF_THE_MESSAGE and name not in withheld and not name.startswith(_OF_MCP)
     ]
     if body:
         fields += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
@@ -65,6 +73,6 @@ def _fields(scope: Scope, body: bytes, meta: Mapping[str, Any]) -> list[tuple[by
 
 def _as_field(value: object) -> bytes:
     """The value as a header has it. What no header can have becomes empty, which no rule of triggers accepts."""
-    if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+    if not isinstance(value, str) or len(value) > _LONGEST or not value.isascii() or not value.isprintable():
         return b""
     return value.encode("ascii")

@@ -7,12 +7,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from postern.access import Refused
-from postern.clouds import AUTHORITIES
 from postern.errors import Problem
 from postern.json_parser import parse
 from postern.media_types import is_json
-from postern.triggers.challenge import unauthenticated
 
 Json = dict[str, Any]
 
@@ -63,12 +60,6 @@ def problem_result(shown: Problem, request_id: str, run_id: str | None = None) -
     """The same for a problem: its document (RFC 9457) as text."""
     document = to_json(shown.document(request_id, run_id or ""), serialize_unknown=True)
     return _result(_texts(document.decode()), run_id, error=True)
-
-
-def refused_result(refused: Refused, request_id: str, authority: str = AUTHORITIES["public"]) -> Json:
-    """The same for a caller that may not call the tool: the problem with its advice, as the 401 of the trigger has
-    it."""
-    return problem_result(unauthenticated(refused, authority), request_id)
 
 
 def _result(content: list[Json], run_id: str | None, *, structured: Json | None = None, error: bool = False) -> Json:

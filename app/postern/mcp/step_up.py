@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from postern.access import Caller, Refused, admit
+from postern.catalog import Trigger
 from postern.errors import Problem, problem
 from postern.ids import new_id
 from postern.json_parser import parse
@@ -26,11 +27,12 @@ SCOPE = "scope"
 
 @dataclass(frozen=True, slots=True)
 class StepUps:
-    """For `tools` and `resource` see `endpoint.Endpoint`."""
+    """For `tools` and `resource` see `endpoint.Endpoint`, for `reach` and `turn_away` see `handlers.Handlers`."""
 
     tools: Callable[[], Mapping[str, McpTool]]
     resource: Callable[[], Resource | None]
     turn_away: TurnAway
+    reach: Callable[[Trigger, Scope], None] | None
 
     async def answer(self, body: bytes, caller: Caller, scope: Scope) -> Answer | None:
         """403 `insufficient_scope` for a call of this body, on record as a rejection of the tool's trigger. None for
@@ -43,6 +45,8 @@ class StepUps:
             return None
         tool, request = found
         try:
+            if self.reach is not None:
+                self.reach(tool.trigger, {**scope})  # it may add header fields for a reply
             admit(tool.trigger.policy, caller)
         except Refused as refused:
             if refused.failed.name != SCOPE:

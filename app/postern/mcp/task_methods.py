@@ -32,17 +32,20 @@ class TaskParams(RequestParams):
     task_id: str = Field(alias="taskId")
 
 
+Method = Callable[[Context, TaskParams], Awaitable[dict[str, Any]]]
+
+
 @dataclass(frozen=True, slots=True)
 class TaskMethods:
     """Tasks are durable runs, so each method is one of the run API, with its access."""
 
     handlers: Handlers
 
-    def add_to(self, server: Server[Any]) -> None:
-        """Serve the methods."""
+    def add_to(self, server: Server[Any], guarded: Callable[[Method], Method]) -> None:
+        """Serve the methods, each guarded against its own errors."""
         server.extensions[EXTENSION] = {}
         for method, answer in (("get", self.get), ("cancel", self.cancel), ("update", self.update)):
-            server.add_request_handler(f"tasks/{method}", TaskParams, _checked(answer))
+            server.add_request_handler(f"tasks/{method}", TaskParams, guarded(_checked(answer)))
 
     async def get(self, session: Session, task_id: str) -> dict[str, Any]:
         """The task, with its result if it has ended."""
@@ -66,7 +69,7 @@ class TaskMethods:
         return {}
 
 
-def _checked(answer: Answers) -> Callable[[Context, TaskParams], Awaitable[dict[str, Any]]]:
+def _checked(answer: Answers) -> Method:
     """The method after what all of them check. Raises MCPError."""
 
     async def method(ctx: Context, params: TaskParams) -> dict[str, Any]:

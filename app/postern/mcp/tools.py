@@ -21,6 +21,7 @@ from postern.openapi.operations import description_of, operations
 from postern.openapi.schemas import BODY, COMPONENT, RESULT, Schemas, schemas_of
 from postern.plain_text import plain as plain_text
 from postern.redaction import without_tokens
+from postern.triggers.find import MAX_TARGET_BYTES
 
 Json = dict[str, Any]
 Mistake = dict[str, str]
@@ -76,6 +77,8 @@ class McpTool:
         query, mistakes = _query(workflow, arguments)
         if mistakes:
             return self._unfit(problem("invalid-query", errors=mistakes))
+        if len(path) + len(query) > MAX_TARGET_BYTES:
+            return self._unfit(problem("uri-too-long"))
         taken = _names_of(workflow)
         rest = {name: value for name, value in arguments.items() if name not in taken}
         if self.members:

@@ -9,7 +9,9 @@ from functools import lru_cache
 
 from httptools import HttpParserError
 
-MAX_TARGET_BYTES = 8 * 1024
+from postern.triggers import find
+
+MAX_TARGET_BYTES = find.MAX_TARGET_BYTES
 MAX_HEADER_BYTES = 64 * 1024
 MAX_HEADERS = 200
 

@@ -14,6 +14,9 @@ from postern.errors import problem
 PREFIX = b"/triggers/"
 LENGTH = len(PREFIX)
 
+MAX_TARGET_BYTES = 8 * 1024
+"""Bytes of a path with its query."""
+
 
 Found = tuple[Trigger, Mapping[str, str]]
 """A trigger and the values of the parameters of its relative path, as text."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVarTuple
 
-from postern.access import Caller
+from postern.access import ANYONE, OPEN, Caller, admit
 from postern.catalog import Trigger
 from postern.triggers.reply import Answer
 from postern.triggers.secure_transport import Scope
@@ -40,6 +40,18 @@ class Gate:
     body: Callable[[Trigger, Caller, Scope, bytes], Awaitable[None]] | None = None
     admitted: Callable[[Caller, str, str, str], None] | None = None
     answered: Callable[[Scope, int], None] | None = None
+
+    def passes(self, trigger: Trigger, caller: Caller, scope: Scope) -> None:
+        """The same steps as of a request, in their order up to its body, for one whose caller is known and whose body
+        cannot be made. Raises Refused and Problem."""
+        if self.reach is not None:
+            self.reach(trigger, scope)
+        if self.before is not None:
+            self.before(trigger, scope)
+        caller = ANYONE if trigger.policy is OPEN else caller
+        admit(trigger.policy, caller)
+        if self.after is not None:
+            self.after(trigger, caller, scope)
 
 
 OPEN_GATE = Gate()

@@ -52,6 +52,12 @@ class Operation:
             future.set_result(result)
         return None
 
+    @property
+    def has_result(self) -> bool:
+        """Whether a result was set for the caller."""
+        future = self.future
+        return future is not None and future.done() and not future.cancelled() and future.exception() is None
+
     def abandon(self, shown: Problem) -> None:
         """Raise this problem for the caller, which no longer waits."""
         if self.future is not None and not self.future.done():
