@@ -58,10 +58,11 @@ the next."""
 
 
 class Wire(asyncio.Transport):
-    """The client's end of a connection: it takes replies and counts them."""
+    """The client's end of a connection: it takes replies, and says when all that are wanted have come."""
 
-    replies = 0
+    wanted = 0
     last = b""
+    all_came: "asyncio.Future[None]"
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """The addresses of both ends."""
@@ -69,8 +70,10 @@ class Wire(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         """A reply in one piece, as all are that are measured."""
-        Wire.replies += 1
         Wire.last = data
+        Wire.wanted -= 1
+        if not Wire.wanted:
+            Wire.all_came.set_result(None)
 
     def is_closing(self) -> bool:
         """Never: it stays open."""
@@ -121,11 +124,10 @@ async def serve(workflow: str, token: str, *, without_audit: bool, steps: bool) 
 
         async def batch() -> None:
             for _ in range(REQUESTS // CONNECTIONS):
-                wanted = Wire.replies + CONNECTIONS
+                Wire.wanted, Wire.all_came = CONNECTIONS, loop.create_future()
                 for each in connections:
                     each.data_received(request)
-                while Wire.replies < wanted:
-                    await asyncio.sleep(0)
+                await Wire.all_came
 
         await ready(batch)
         collector.loaded()
