@@ -67,6 +67,12 @@ class Installation:
             await asyncio.sleep(0)
             return self.operate(operation)
 
+        async def write(operation: Callable[[Connection], Any]) -> Any:
+            written = await operate(operation)
+            for _ in range(10):  # what is committed is known some turns later
+                await asyncio.sleep(0)
+            return written
+
         async def start(run: ServerRun, _key: Key | None) -> Run:
             if self.refuses:
                 raise problem(self.refuses)
@@ -77,9 +83,7 @@ class Installation:
             record.outcome = Outcome(State.SUCCEEDED, 200, b"")
             return record
 
-        return Notifier(
-            lambda: self.triggers, operate, operate, start, stopping=lambda: self.stops, now=lambda: self.now
-        )
+        return Notifier(lambda: self.triggers, operate, write, start, stopping=lambda: self.stops, now=lambda: self.now)
 
     def operate(self, operation: Callable[[Connection], Any]) -> Any:
         with self.engine.begin() as connection:
@@ -164,6 +168,17 @@ async def test_a_run_of_this_process_is_told_of_at_once(house: Installation):
     one.failed(failed)
     await look(one, every=False)
     assert [told["run_id"] for told in house.told] == [failed]
+
+
+async def test_a_second_look_waits_for_what_the_first_one_starts(house: Installation):
+    one = house.process()
+    await look(one)
+    failed = house.fail()
+    first = asyncio.create_task(one.step())
+    await asyncio.sleep(0)
+    await look(one)
+    assert [told["run_id"] for told in house.told] == [failed]
+    await first
 
 
 async def test_failures_before_on_failure_was_written_start_nothing(house: Installation):

@@ -57,6 +57,7 @@ class Notifier:
     _failed: set[str] = field(default_factory=set, init=False)
     _came: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _looks: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def failed(self, run_id: str) -> None:
         """A run has failed here. Its record may still be on its way."""
@@ -87,7 +88,12 @@ class Notifier:
                 pass
 
     async def step(self, *, every: bool = True) -> None:
-        """Look at failures: at those of this process, or at `every` one. The runs start in tasks of their own."""
+        """Look at failures: at those of this process, or at `every` one. The runs start in tasks of their own. One look
+        follows the other: what an earlier one has claimed has its task when a later one ends."""
+        async with self._looks:
+            await self._look(every=every)
+
+    async def _look(self, *, every: bool) -> None:
         named = {name: each for name, each in self.triggers().items() if each.workflow.on_failure}
         await self._watch(frozenset(named))
         if not named or self.stopping() or not (every or self._failed):
