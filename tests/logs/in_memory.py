@@ -17,6 +17,7 @@ class Log:
 
     def __init__(self, form: Any, level: Any = "info") -> None:
         logging.getLogger().handlers.clear()  # the test runner's own raise where a line cannot be formatted
+        flush_logs()  # what earlier tests left to be written
         self.stream = io.BytesIO()
         configure_logs(form, self.stream, level)
         self.log = structlog.get_logger("app.test")

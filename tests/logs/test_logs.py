@@ -192,7 +192,8 @@ def test_a_long_hostile_text_is_read_once():
     """Looking for tokens takes time in proportion to the text."""
     log = Log("json")
     log.log.info("x", value="eyJ" * 200_000)
-    assert log.lines[0]["value"].startswith("eyJeyJ")
+    [value] = [line["value"] for line in log.lines if line["event"] == "x"]
+    assert value.startswith("eyJeyJ")
 
 
 @table(
