@@ -1,7 +1,6 @@
 """What an agent can learn or reach that it should not: by other arguments, other networks, and errors of the server."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -46,17 +45,6 @@ async def elsewhere(ctx: Context, place: str) -> str:
 
 '''
 TASKS: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
-
-
-@pytest.fixture(scope="module")
-async def tools(local_tenant: LocalTenant, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
-    async with installation(local_tenant, tmp_path_factory.mktemp("mcp"), MODULE) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def closed_gate() -> None:
-    GATE.close()
 
 
 async def call(

@@ -1,7 +1,6 @@
 """Calls that take long: progress, clients that leave, idempotency keys, durable runs and tasks."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -53,17 +52,6 @@ async def long(ctx: Context):
     """Answer with more than a model reads."""
     return Reply.stream(b"x" * 65536 for _ in range(100))
 '''
-
-
-@pytest.fixture(scope="module")
-async def tools(local_tenant: LocalTenant, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
-    async with installation(local_tenant, tmp_path_factory.mktemp("mcp"), MODULE) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def closed_gate() -> None:
-    GATE.close()
 
 
 async def test_a_client_with_a_progress_token_hears_that_the_run_goes_on(

@@ -1,6 +1,5 @@
 """Who sees which tools, and that a call is decided as a request to the trigger is."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -8,13 +7,15 @@ from httpx2 import ASGITransport
 from mcp import MCPError
 
 from postern.http_client import http_client
-from postern.local_tenant import LocalTenant
-from tests.mcp.installation import ERAS, GATE, Installation, headed, installation, message
+from tests.mcp.installation import ERAS, GATE, Installation, headed, message
+from tests.pipeline import test_matrix
 from tests.pipeline.pipelines import TRIGGERS
-from tests.pipeline.test_matrix import MATRIX, REVOKED, Forge
+from tests.pipeline.test_matrix import MATRIX, Forge
 from tests.table import table
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
+
+REVOKED = test_matrix.REVOKED
 
 MODULE = (
     """
@@ -53,13 +54,6 @@ async def fails(ctx: Context, how: str) -> str:
     raise RuntimeError("secret text")
 '''
 )
-
-
-@pytest.fixture(scope="module")
-async def tools(local_tenant: LocalTenant, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
-    folder = tmp_path_factory.mktemp("mcp")
-    async with installation(local_tenant, folder, MODULE, REVOKED) as running:
-        yield running
 
 
 def expected_of(row: str) -> set[str]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -41,12 +40,6 @@ async def waits(ctx: Context) -> str:
     await GATE.open.wait()
     return "gone through"
 '''
-
-
-@pytest.fixture(scope="module")
-async def tools(local_tenant: LocalTenant, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
-    async with installation(local_tenant, tmp_path_factory.mktemp("mcp"), MODULE) as running:
-        yield running
 
 
 async def test_a_run_and_a_rejection_say_that_they_came_by_mcp(tools: Installation):

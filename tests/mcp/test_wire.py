@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +53,6 @@ async def orders(ctx: Context) -> str:
     return "none"
 '''
 METADATA = "/.well-known/oauth-protected-resource"
-
-
-@pytest.fixture(scope="module")
-async def tools(local_tenant: LocalTenant, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
-    async with installation(local_tenant, tmp_path_factory.mktemp("mcp"), MODULE) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def closed_gate() -> None:
-    GATE.close()
 
 
 def call_of(name: str, **arguments: Any) -> tuple[bytes, dict[str, str]]:

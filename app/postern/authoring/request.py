@@ -17,7 +17,8 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 BESIDES = frozenset({"HEAD", "OPTIONS"})
 """Methods with which senders look at a URL before they use it."""
 
-_NO_FORM: Any = None
+_NONE: Any = None
+"""The default of what few requests have: kept by the class, so that making a request costs nothing for it."""
 
 
 @dataclass(eq=False)  # not frozen: each request makes one, and freezing costs more than the rest of it
@@ -42,8 +43,8 @@ class Request:
     content_type: str = ""
     trace: Trace | None = field(default=None, repr=False)
     chain: Chain | None = field(default=None, repr=False)
-    _form = _NO_FORM  # what its body was if the workflow takes a form with files
-    _via = _NO_FORM  # through what it came (access.Via) if not to the trigger's URL
+    _form = _NONE  # what its body was if the workflow takes a form with files
+    _via = _NONE  # through what it came (access.Via) if not to the trigger's URL
     _prefer = b""  # what the field Prefer says (RFC 7240); set where there is one
 
     def copy(self) -> "Request":

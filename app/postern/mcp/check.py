@@ -162,7 +162,8 @@ def _why(reply: Response) -> str:
     document = document_in(reply.content)
     error = document.get("error")
     said = error.get("message") if isinstance(error, dict) else document.get("detail")
-    return f"{reply.url} answered {reply.status_code}: {challenge.get('error_description') or said or 'no details'}"
+    why = challenge.get("error_description") or said or "no details"
+    return f"{reply.url} answered {reply.status_code}: {why.rstrip('.')}"
 
 
 def _fix_of(status: int) -> str:

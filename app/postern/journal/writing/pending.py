@@ -21,10 +21,9 @@ log = structlog.get_logger("postern.journal")
 
 @dataclass(eq=False, slots=True)
 class Operation:
-    """An operation in a batch's transaction, as `together.work_of` made it, its bytes, and the future of its caller.
-    `waiter` is that of the run whose end it
-    belongs to: it gets the operation's result. `after` counts the runs in the queue that are written before it or with
-    it, and `of_run` says that the last of them is its own."""
+    """An operation in a batch's transaction: `work` and `size` as `together.work_of` made them, and the future of its
+    caller. `waiter` is that of the run whose end it belongs to: it gets the operation's result. `after` counts the runs
+    in the queue that are written before it or with it, and `of_run` says that the last of them is its own."""
 
     work: bytes | Callable[[Connection], Any]
     size: int

@@ -11,7 +11,7 @@ from postern.journal.schema import runs
 from postern.journal.search_text import search_form
 from postern.journal.secured import keeps_reply, keeps_request, kept_error
 from postern.journal.shares import ANONYMOUS
-from postern.journal.through import agent_written, via_client
+from postern.journal.through import NOT_THROUGH, through_columns
 from postern.journal.writing.request_headers import is_credential, packed, written_headers
 from postern.redaction import (
     NOT_RECORDED,
@@ -26,7 +26,6 @@ from postern.redaction import (
 )
 
 if TYPE_CHECKING:  # the writer's process loads no workflow
-    from postern.access import Agent, Via
     from postern.authoring.call_result import Call
     from postern.authoring.workflow import Workflow
 
@@ -50,7 +49,6 @@ _QUEUED_BYTES = MAX_KEPT_BYTES + 1
 
 
 COLUMNS = tuple(column.name for column in runs.columns if column.name != "cancel_requested_at")
-_NOTHING_BETWEEN = (None, None, None)
 JSON_HEADERS = ((b"content-type", b"application/json"),)
 
 
@@ -155,19 +153,13 @@ def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
         cancelled_by or None,
         resubmitted_by or None,
         size,
-        *(_NOTHING_BETWEEN if through is None else between(*through)),
+        *(NOT_THROUGH if through is None else through_columns(*through)),
         inputs,
         outputs,
         written_request,
         searched,
         searched_error,
     )
-
-
-def between(via: "Via | None", agent: "Agent | None") -> tuple[str | None, str | None, str | None]:
-    """The values of the columns `via`, `via_client` and `agent`."""
-    kind, client = (None, None) if via is None else (via.kind, via_client(via))
-    return kind, client, None if agent is None else json.dumps(agent_written(agent))
 
 
 def _size(*texts: str | None) -> int:
