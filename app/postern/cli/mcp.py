@@ -48,7 +48,7 @@ def list_tools(who: As = None, token_file: TokenFile = None, as_json: Json = Fal
     try:
         found = asyncio.run(tools())
     except NotListed as why:
-        stop(f"{plain(why.detail)}. {plain(why.fix)}.")
+        stop(f"{plain(why.detail).rstrip('.')}. {plain(why.fix)}.")
     if as_json:
         print_json({"tools": found})
         return

@@ -162,8 +162,7 @@ def _why(reply: Response) -> str:
     document = document_in(reply.content)
     error = document.get("error")
     said = error.get("message") if isinstance(error, dict) else document.get("detail")
-    why = challenge.get("error_description") or said or "no details"
-    return f"{reply.url} answered {reply.status_code}: {why.rstrip('.')}"
+    return f"{reply.url} answered {reply.status_code}: {challenge.get('error_description') or said or 'no details'}"
 
 
 def _fix_of(status: int) -> str:
