@@ -33,6 +33,12 @@ test_the_next_has_nothing_in_them_either = test_a_database_with_the_tables_has_n
 test_the_next_test_finds_nothing_of_the_one_before = test_each_test_has_an_empty_database_of_its_own
 
 
+@pytest.fixture
+def without_used_databases(postgres_databases: Databases) -> None:
+    """One that many tests had may have grown so much that the next look deletes it."""
+    postgres_databases.close()
+
+
 @table(
     "change",
     [
@@ -54,6 +60,7 @@ test_the_next_test_finds_nothing_of_the_one_before = test_each_test_has_an_empty
     ],
 )
 @pytest.mark.process
+@pytest.mark.usefixtures("without_used_databases")
 def test_no_test_gets_a_database_that_another_has_changed(postgres_databases: Databases, change: str):
     """One whose rows alone have changed is emptied, and the next test gets it."""
     urls = []

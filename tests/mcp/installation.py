@@ -91,15 +91,18 @@ class Installation:
             found: list[dict[str, Any]] = answer.json()["runs"]
             return found
 
-    async def refusals(self, count: int) -> list[dict[str, Any]]:
-        """The records of rejected requests, once there are so many. Ada is an operator."""
+    async def refusals(self) -> list[dict[str, Any]]:
+        """The records of rejected requests that there are now. Ada is an operator."""
         async with self.http("ada") as http:
-            with anyio.fail_after(20):
-                while True:
-                    found: list[dict[str, Any]] = (await http.get("/refusals")).json()["refusals"]
-                    if sum(each["count"] for each in found) >= count:
-                        return found
-                    await anyio.sleep(0.05)
+            found: list[dict[str, Any]] = (await http.get("/refusals")).json()["refusals"]
+            return found
+
+    async def refused(self, fits: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+        """The records of rejected requests that fit, once there is one. Those of earlier tests may come late."""
+        with anyio.fail_after(20):
+            while not (found := [each for each in await self.refusals() if fits(each)]):
+                await anyio.sleep(0.05)
+        return found
 
 
 def message(method: str, params: Mapping[str, Any] | None = None, **meta: Any) -> dict[str, Any]:

@@ -92,8 +92,7 @@ async def test_a_call_that_is_not_admitted_gets_the_advice_and_is_on_record(tool
         assert result.is_error
         assert "not on the list" in result.content[0].text.lower() or "may not" in result.content[0].text.lower()
         assert GATE.seen == []
-    refusals = await tools.refusals(2)
-    assert any(each["workflow"] == "specific" and each["reason"] == "listed" for each in refusals), refusals
+    await tools.refused(lambda each: (each["workflow"], each["reason"]) == ("specific", "listed"))
 
 
 async def test_what_is_no_tool_cannot_be_called_and_is_not_known(tools: Installation):
