@@ -12,20 +12,20 @@ _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 class _Ids:
-    """State between two ids: random bytes not used yet, and the digits of the current millisecond."""
+    """State between two ids: their random parts that are not used yet, and the digits of the current millisecond."""
 
     def __init__(self) -> None:
-        self.random: list[str] = []
+        self.random_parts: list[str] = []
         self.millisecond = 0
         self.time_part = ""
 
     def draw(self) -> str:
-        """The random digits of one id. One system call draws the digits of many ids: each call releases the interpreter
-        lock, and acquiring it again is expensive while other threads run."""
+        """The random part of one id. One system call draws those of many ids: each call releases the interpreter lock,
+        and acquiring it again is expensive while other threads run."""
         drawn = os.urandom(_RANDOM_BYTES * _BATCH).hex()
         width = _RANDOM_BYTES * 2
-        self.random.extend(drawn[start : start + width] for start in range(width, len(drawn), width))
-        return drawn[:width]
+        self.random_parts += [_random_part(drawn[start : start + width]) for start in range(0, len(drawn), width)]
+        return self.random_parts.pop()
 
 
 _ids = _Ids()
@@ -34,14 +34,19 @@ _ids = _Ids()
 def new_id() -> str:
     """A UUID of version 7 (RFC 9562, section 5.7): 48 bits of Unix milliseconds, then 74 random bits."""
     try:
-        random = _ids.random.pop()
+        random_part = _ids.random_parts.pop()
     except IndexError:
-        random = _ids.draw()
+        random_part = _ids.draw()
     millisecond = time.time_ns() // 1_000_000
     if millisecond != _ids.millisecond:
         digits = f"{millisecond:012x}"
         _ids.millisecond, _ids.time_part = millisecond, f"{digits[:8]}-{digits[8:]}-7"
-    return f"{_ids.time_part}{random[1:4]}-{_VARIANT[random[0]]}{random[4:7]}-{random[7:19]}"
+    return _ids.time_part + random_part
+
+
+def _random_part(digits: str) -> str:
+    """What follows the version in an id: 12 random bits, the variant, and 62 more."""
+    return f"{digits[1:4]}-{_VARIANT[digits[0]]}{digits[4:7]}-{digits[7:19]}"
 
 
 def is_id(text: str) -> bool:

@@ -41,7 +41,7 @@ import postern.durable.dbos_engine, postern.durable.engine, postern.durable.upke
 from postern.ids import _ids
 from tests.process import preloaded
 
-assert not _ids.random, "processes would have the same ids"
+assert not _ids.random_parts, "processes would have the same ids"
 gc.collect()
 gc.freeze()
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the parents

@@ -11,6 +11,7 @@ import pytest
 from postern.server import protocol
 from postern.trace import RUN
 from postern.triggers.exchange import EXCHANGE
+from postern.triggers.reply import lines_of
 from tests.server.test_protocol import HOST, Echo, Hasty, eventually, serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -41,7 +42,7 @@ class Remembers(Echo):
             pass
         await asyncio.sleep(0)
         headers = [(b"content-length", b"2")]
-        if scope["path"].startswith("/s") or not scope[EXCHANGE].answer_at_once(200, headers, b"{}"):
+        if scope["path"].startswith("/s") or not scope[EXCHANGE].answer_at_once(200, lines_of(headers), b"{}"):
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": b"{}"})
 

@@ -16,6 +16,7 @@ from postern.journal.refusal import Refusal
 from postern.server.process import bind, server_config
 from postern.server.protocol import GuardedProtocol
 from postern.triggers.exchange import EXCHANGE
+from postern.triggers.reply import lines_of
 from tests.table import table
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -488,7 +489,7 @@ class AtOnce(Echo):
     async def __call__(self, scope, receive, send):
         content = json.dumps(scope["path"]).encode()
         headers = [(b"content-length", b"%d" % len(content))]
-        self.short.append(scope[EXCHANGE].answer_at_once(200, headers, content))
+        self.short.append(scope[EXCHANGE].answer_at_once(200, lines_of(headers), content))
         if not self.short[-1]:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": content})

@@ -84,7 +84,7 @@ async def test_what_ends_a_stream_is_passed_on_and_every_answer_is_seen():
     async def app(scope: Any, receive: Any, send: Any) -> None:
         exchange = scope[EXCHANGE]
         assert (exchange.fields, exchange.whole_body()) == (None, b"body")
-        assert exchange.answer_at_once(200, [], b"") is False
+        assert exchange.answer_at_once(200, b"", b"") is False
         exchange.unframed()
         exchange.cut_off()
 

@@ -17,6 +17,7 @@ from postern.server.connection import HIGH_WATER
 from postern.server.outgoing import Held, Outgoing, beyond
 from postern.server.protocol import GuardedProtocol
 from postern.triggers.exchange import EXCHANGE
+from postern.triggers.reply import lines_of
 from tests.server.test_protocol import HOST, Echo, Running, eventually, serving
 from tests.table import table
 
@@ -53,7 +54,7 @@ class Large(Echo):
         self.begun += 1
         whole, size = scope["path"].startswith("/w"), int(scope["path"][2:] or SIZE)
         headers = [(b"content-length", b"%d" % size)]
-        if not (whole and scope[EXCHANGE].answer_at_once(200, headers, b"x" * size)):
+        if not (whole and scope[EXCHANGE].answer_at_once(200, lines_of(headers), b"x" * size)):
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": b"x" * size})
 

@@ -105,7 +105,7 @@ class Arrived:
         self.body = body
         self.fields: dict[bytes, bytes] | None = None
 
-    def answer_at_once(self, status: int, headers: list[tuple[bytes, bytes]], content: bytes) -> bool:
+    def answer_at_once(self, status: int, lines: bytes, content: bytes) -> bool:
         raise AssertionError
 
     def unframed(self) -> None:

@@ -23,8 +23,6 @@ log = structlog.get_logger("postern.http")
 _abandoned = Coalesced("request-abandoned")
 
 _LINE_END = b"\r\n"
-_field_line = b": ".join
-"""The line of a header, given its name and value."""
 
 
 class _Rendered:
@@ -117,10 +115,10 @@ class Cycle(RequestResponseCycle):
         body, self.body = self.body, b""
         return bytes(body)
 
-    def answer_at_once(self, status: int, headers: RawHeaders, content: bytes) -> bool:
+    def answer_at_once(self, status: int, lines: bytes, content: bytes) -> bool:
         """Send a whole response to a request that has arrived whole. Returns False if it must be sent the usual way
-        (two ASGI messages). The headers are the server's own or were checked when the author made them, so they are not
-        searched for line breaks again."""
+        (two ASGI messages). The lines of its header fields are the server's own or were checked when the author made
+        them, so they are not searched for line breaks again."""
         protocol = self.protocol
         if (
             self.transport is not protocol.transport
@@ -135,10 +133,9 @@ class Cycle(RequestResponseCycle):
         if _Rendered.headers is not self.default_headers:
             _Rendered.headers = self.default_headers
             _Rendered.lines = b"".join([b"%b: %b\r\n" % header for header in self.default_headers])
-        rest = _LINE_END.join((*map(_field_line, headers), _LINE_END))
         self.response_started = self.response_complete = True
         self._came = True
-        protocol.write_soon(b"".join((STATUS_LINE[status], _Rendered.lines, rest, content)))
+        protocol.write_soon(b"".join((STATUS_LINE[status], _Rendered.lines, lines, _LINE_END, content)))
         protocol.on_response_complete()
         return True
 

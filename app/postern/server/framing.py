@@ -48,7 +48,9 @@ def check_head(
     single = len(fields) == len(headers)
     if not single:
         _check_single([name for name, _ in headers])
-    _check_host(version, fields.get(b"host"))
+    host = fields.get(b"host")
+    if host is None or not _is_host(host):
+        _refuse_host(version, host)
     expects_continue = b"expect" in fields and fields[b"expect"].lower() == b"100-continue" and version == "1.1"
     framing = _framing(version, fields.get(b"content-length"), fields.get(b"transfer-encoding"))
     return framing, expects_continue, fields if single else None
@@ -67,13 +69,12 @@ def _check_single(names: list[bytes]) -> None:
         raise Unacceptable("bad-request", "several Host or Content-Length headers")
 
 
-def _check_host(version: str, host: bytes | None) -> None:
-    """RFC 9112, section 3.2."""
-    if host is None:
-        if version == "1.1":
-            raise Unacceptable("bad-request", "no Host header")
-    elif not _is_host(host):
+def _refuse_host(version: str, host: bytes | None) -> None:
+    """RFC 9112, section 3.2: only HTTP/1.0 may leave it out."""
+    if host is not None:
         raise Unacceptable("bad-request", "malformed Host header")
+    if version == "1.1":
+        raise Unacceptable("bad-request", "no Host header")
 
 
 @lru_cache(maxsize=64)

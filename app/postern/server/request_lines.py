@@ -36,7 +36,7 @@ class _Seen:
     def fields(self) -> Mapping[bytes, bytes] | None:
         return self._exchange.fields
 
-    def answer_at_once(self, status: int, headers: list[tuple[bytes, bytes]], content: bytes) -> bool:
+    def answer_at_once(self, status: int, lines: bytes, content: bytes) -> bool:
         return False
 
 

@@ -19,8 +19,8 @@ class Exchange(Protocol):
     def whole_body(self) -> bytes | None:
         """The body, if it has arrived whole and was not taken yet."""
 
-    def answer_at_once(self, status: int, headers: list[tuple[bytes, bytes]], content: bytes) -> bool:
-        """Send a whole answer, or return False where it has to be sent as ASGI messages."""
+    def answer_at_once(self, status: int, lines: bytes, content: bytes) -> bool:
+        """Send a whole answer with these header lines, or return False where it has to be sent as ASGI messages."""
 
     def unframed(self) -> None:
         """The answer, of HTTP/1.0, has no length: its end is that of the connection (RFC 9112, section 6.3)."""

@@ -6,6 +6,7 @@ agree which workflow, and which policy, a URL means.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from postern.catalog import Trigger
@@ -26,9 +27,9 @@ NO_PARAMETERS: Mapping[str, str] = {}
 
 def find(triggers: Mapping[str, Trigger], method: str, raw_path: bytes) -> Found:
     """The trigger of `/triggers/{workflow}[/relative/path]`. Raises Problem 404 and 405."""
-    if not raw_path.startswith(PREFIX) or not raw_path.isascii():
+    rest = _rest_of(raw_path)
+    if rest is None:
         raise problem("unknown-trigger")
-    rest = raw_path[LENGTH:].decode("ascii")
     trigger = triggers.get(rest)
     if trigger is not None and not trigger.workflow.path:  # the usual case
         parameters = NO_PARAMETERS
@@ -43,6 +44,14 @@ def find(triggers: Mapping[str, Trigger], method: str, raw_path: bytes) -> Found
     if method not in methods and not (method == "HEAD" and "GET" in methods):
         raise problem("method-not-allowed", headers={"Allow": ", ".join(allowed(methods))})
     return trigger, parameters
+
+
+@lru_cache(maxsize=256)
+def _rest_of(raw_path: bytes) -> str | None:
+    """What follows `/triggers/`; None for another path. Most requests are for few paths."""
+    if not raw_path.startswith(PREFIX) or not raw_path.isascii():
+        return None
+    return raw_path[LENGTH:].decode("ascii")
 
 
 def allowed(methods: tuple[str, ...]) -> tuple[str, ...]:

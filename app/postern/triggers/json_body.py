@@ -23,6 +23,8 @@ begin."""
 _ZERO, _N = b"0N"
 _LONG_NUMBER = re.compile(rb"(?:^|[\s:,\[])-?(?:0{16}|0+e[+-]?000)")
 """In the shape of a body, and not within a word as the digits of most ids are."""
+_FEWEST = 4
+"""Digits of the shortest number that needs a second look: 1e100."""
 _DIGITS_OF_A_FLOAT = b"0" * 16
 _DIGITS_OF_THE_LARGEST = b"0" * 300
 
@@ -70,9 +72,11 @@ def _is_unusual(content: bytes, digits: bytes) -> bool:
     shape = content.translate(_SHAPE)
     if _N in shape and (b"NaN" in content or b"Inf" in content):
         return True
-    if _ZERO not in shape:
+    zeros = shape.count(_ZERO)
+    if zeros < _FEWEST:
         return False
-    long = digits in shape or b"0e000" in shape or b"0e+000" in shape or b"0e-000" in shape
+    large = b"0e" in shape and (b"0e000" in shape or b"0e+000" in shape or b"0e-000" in shape)
+    long = large or (zeros >= len(digits) and digits in shape)
     return long and _LONG_NUMBER.search(shape) is not None
 
 

@@ -220,8 +220,8 @@ class Pipeline:
         if (answered := self.gate.answered) is not None:
             answered(scope, answer.status)
         if ADDED in scope:  # by functions of the gate
-            answer.headers += scope[ADDED]
-        if exchange is None or wait or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
+            answer.add(scope[ADDED])
+        if exchange is None or wait or not exchange.answer_at_once(answer.status, answer.lines, answer.content):
             await self._send(answer, scope, send, exchange, wait)
 
     def _show(self, shown: Problem, scope: Scope, request_id: str) -> tuple[Answer, float]:
@@ -249,7 +249,7 @@ class Pipeline:
             answer, wait = self._refuse(error, scope, new_id())
             if scope["raw_path"].startswith(PREFIX):
                 self._rejections.count(scope, "unauthenticated")
-        if exchange is None or wait or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
+        if exchange is None or wait or not exchange.answer_at_once(answer.status, answer.lines, answer.content):
             await self._send(answer, scope, send, exchange, wait)
 
     def _refuse(self, refused: Refused, scope: Scope, request_id: str) -> tuple[Answer, float]:
@@ -264,7 +264,7 @@ class Pipeline:
             answer.headers.append((b"connection", b"close"))
         elif wait:
             await asyncio.sleep(wait)
-            if exchange is not None and exchange.answer_at_once(answer.status, answer.headers, answer.content):
+            if exchange is not None and exchange.answer_at_once(answer.status, answer.lines, answer.content):
                 return
         await answer.send(send, head=scope["method"] == "HEAD")
 
@@ -301,8 +301,8 @@ class Pipeline:
             answer = self._rejections.refuse(ended, scope, request_id)
         else:
             answer = reply(ended, console_on=self.console_on)
-        answer.headers = [*answer.headers, *scope.get(ADDED, ())]
-        if exchange is None or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
+        answer.add(scope.get(ADDED, ()))
+        if exchange is None or not exchange.answer_at_once(answer.status, answer.lines, answer.content):
             await answer.send(send)
 
 

@@ -1,7 +1,6 @@
 """The sixth step: the response, and how it is sent."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import to_json
@@ -22,13 +21,59 @@ ALWAYS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff
 """No response may be stored (RFC 6750, section 5.3) or interpreted as another type than it declares."""
 
 
-@dataclass(slots=True)  # not frozen: one is made for each request
-class Answer:
-    """A whole HTTP answer."""
+Field = tuple[bytes, bytes]
 
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    content: bytes
+_END = b"\r\n"
+_AFTER_NAME = b": "
+
+
+def lines_of(fields: Iterable[Field]) -> bytes:
+    """The lines of header fields (RFC 9112, section 5)."""
+    return _END.join((*map(_AFTER_NAME.join, fields), b""))
+
+
+_USUAL = lines_of([JSON, *ALWAYS]) + b"x-run-id: %b\r\ncontent-length: %d\r\n"
+"""The lines of a result that is no Reply, given the id of the run and the length of the content."""
+
+
+class Answer:
+    """A whole HTTP answer. One is made for each request. Most are made of their header `lines`: a list of the fields is
+    only made for those who look at it."""
+
+    __slots__ = ("_fields", "_lines", "content", "status")
+
+    def __init__(self, status: int, headers: list[Field], content: bytes, lines: bytes | None = None) -> None:
+        self.status = status
+        self.content = content
+        self._fields = headers
+        self._lines = lines
+
+    def __repr__(self) -> str:
+        return f"Answer(status={self.status})"
+
+    @property
+    def headers(self) -> list[Field]:
+        """The header fields, which may be changed."""
+        if self._lines is not None:
+            parts = (line.partition(_AFTER_NAME) for line in self._lines.split(_END)[:-1])
+            self._fields, self._lines = [(name, value) for name, _, value in parts], None
+        return self._fields
+
+    @headers.setter
+    def headers(self, fields: list[Field]) -> None:
+        self._fields, self._lines = fields, None
+
+    @property
+    def lines(self) -> bytes:
+        """The lines of the header fields, each with its end."""
+        return lines_of(self._fields) if self._lines is None else self._lines
+
+    def add(self, fields: Iterable[Field]) -> None:
+        """Add header fields behind the others."""
+        if self._lines is None:
+            self._fields = [*self._fields, *fields]
+        else:
+            self._lines += lines_of(fields)
 
     async def send(self, send: Send, *, head: bool = False) -> None:
         """Send it in the two messages of ASGI; to a HEAD without its content (RFC 9110, section 9.3.2)."""
@@ -41,11 +86,9 @@ def reply(run: Run, *, console_on: bool = True) -> Answer:
     if the caller has its reply from a stream."""
     outcome = run.outcome
     headers = outcome.headers
-    if headers is JSON_ALONE:  # the usual case: nothing to look at, and one list
-        content, run_id = outcome.content, run.id.encode()
-        length = str(len(content)).encode()
-        fields = [JSON, (b"x-run-id", run_id), (b"content-length", length), *ALWAYS]
-        return Answer(outcome.status, fields, content)
+    if headers is JSON_ALONE:  # the usual case: nothing to look at
+        content = outcome.content
+        return Answer(outcome.status, [], content, _USUAL % (run.id.encode(), len(content)))
     if outcome.state is State.WAITING:  # a 202, which no workflow has written
         return _answer(outcome.status, [*headers, (b"x-run-id", run.id.encode())], outcome.content)
     if is_replied(run):
