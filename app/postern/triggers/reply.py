@@ -1,6 +1,7 @@
 """The sixth step: the response, and how it is sent."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic_core import to_json
@@ -31,6 +32,9 @@ def lines_of(fields: Iterable[Field]) -> bytes:
     """The lines of header fields (RFC 9112, section 5)."""
     return _END.join((*map(_AFTER_NAME.join, fields), b""))
 
+
+_lines_of_added = lru_cache(maxsize=1024)(lines_of)
+"""The same, for what many replies have: rates of requests."""
 
 _USUAL = lines_of([JSON, *ALWAYS]) + b"x-run-id: %b\r\ncontent-length: %d\r\n"
 """The lines of a result that is no Reply, given the id of the run and the length of the content."""
@@ -68,12 +72,12 @@ class Answer:
         """The lines of the header fields, each with its end."""
         return lines_of(self._fields) if self._lines is None else self._lines
 
-    def add(self, fields: Iterable[Field]) -> None:
+    def add(self, fields: tuple[Field, ...]) -> None:
         """Add header fields behind the others."""
         if self._lines is None:
             self._fields = [*self._fields, *fields]
         else:
-            self._lines += lines_of(fields)
+            self._lines += _lines_of_added(fields)
 
     async def send(self, send: Send, *, head: bool = False) -> None:
         """Send it in the two messages of ASGI; to a HEAD without its content (RFC 9110, section 9.3.2)."""
