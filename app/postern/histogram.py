@@ -12,7 +12,7 @@ SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 class Histogram:
     """`counts[n]` values were at most `bounds[n]` and more than the bound before. The last count is of the values above
-    all bounds. `total` is the sum of all values. One thread observes at a time; any thread may read."""
+    all bounds. `total` is the sum of all values. One thread observes at a time."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -27,6 +27,12 @@ class Histogram:
         """Count one value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+    def copy(self) -> "Histogram":
+        """What was counted up to now."""
+        made = Histogram.__new__(Histogram)
+        made.bounds, made.counts, made.total = self.bounds, self.counts[:], self.total
+        return made
 
     @property
     def count(self) -> int:

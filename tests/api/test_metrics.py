@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from starlette.requests import Request
 
+from postern.api.figures import Figure, Figures
 from postern.api.metrics import (
     Metrics,
     blocked_loop_metrics,
@@ -249,3 +251,16 @@ async def test_the_size_of_the_database_and_of_what_is_bounded_in_it():
     text = await scrape(sources(RequestCounts(served=dict)))
     assert values(text, "postern_database_bytes", "process") == {("12345678",): 5000}
     assert values(text, "postern_stored_bytes", "kind") == {("idempotency-keys",): 50, ("anonymous-runs",): 10}
+
+
+async def test_the_event_loop_reads_what_it_counts_and_no_other_thread():
+    threads = set()
+
+    def collect(figures: Figures) -> list[Figure]:
+        threads.add(get_ident())
+        return []
+
+    metrics = Metrics("12345678", [collect], lambda: threads.add(get_ident()))
+    await scrape(metrics)
+    await metrics.families()
+    assert threads == {get_ident()}

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, Engine
 from structlog.testing import capture_logs
 
 from postern.api.durable_metrics import durable_metrics
-from postern.api.metric_families import Families
+from postern.api.figures import Figures
+from postern.api.metric_families import families
 from postern.durable.upkeep import Upkeep
 from postern.journal.durable_runs import NODE
 from postern.journal.durable_tables import durable_runs
@@ -81,8 +82,9 @@ async def test_runs_that_wait_for_a_run_with_the_same_key_are_counted_by_workflo
     put(engine, durable_row("1", concurrency_key="k"), durable_row("2", "ready", attempt=0, concurrency_key="k"))
     place = Place(engine)
     await place.look(2)
-    families = list(durable_metrics(dict, lambda: 0, lambda: place.upkeep.waiting_for_key)(Families("p")))
-    found = {sample.name: (sample.labels.get("workflow"), sample.value) for each in families for sample in each.samples}
+    figures = durable_metrics(dict, lambda: 0, lambda: place.upkeep.waiting_for_key)(Figures())
+    samples = [sample for each in families("p", figures) for sample in each.samples]
+    found = {sample.name: (sample.labels.get("workflow"), sample.value) for sample in samples}
     assert found["postern_durable_runs_waiting_for_key"] == ("hello", 1)
 
 

@@ -1,14 +1,9 @@
 """Metrics of the audit log."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from postern.api.metrics import Collect
-
-if TYPE_CHECKING:
-    from prometheus_client import Metric
-
-    from postern.api.metric_families import Families
+from postern.api.figures import Collect, Figure, Figures
 
 
 class Written(Protocol):
@@ -42,21 +37,21 @@ class Checkpointed(Protocol):
 def audit_metrics(events: Written, checkpoints: Checkpointed) -> Collect:
     """Metrics of events and checkpoints."""
 
-    def collect(families: "Families") -> Iterable["Metric"]:
+    def collect(figures: Figures) -> Iterable[Figure]:
         totals = {("written",): events.written, ("lost",): events.lost}
-        yield families.counters(
+        yield figures.counters(
             "postern_audit_events", "Events of the audit log, by what became of them.", ["outcome"], totals
         )
         waiting = {"": float(events.waiting)}
-        yield families.gauges(
+        yield figures.gauges(
             "postern_audit_events_waiting", "Events of the audit log that are not written yet.", waiting
         )
-        yield families.gauges(
+        yield figures.gauges(
             "postern_audit_checkpoint_timestamp_seconds",
             "When the last checkpoint was made.",
             {"": checkpoints.last_at},
         )
         failing = {"": float(bool(checkpoints.why_not))}
-        yield families.gauges("postern_audit_checkpoint_failing", "1 if no checkpoint can be made now.", failing)
+        yield figures.gauges("postern_audit_checkpoint_failing", "1 if no checkpoint can be made now.", failing)
 
     return collect

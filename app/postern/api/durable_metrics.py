@@ -1,14 +1,8 @@
 """Metrics of durable runs."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
 
-from postern.api.metrics import Collect
-
-if TYPE_CHECKING:
-    from prometheus_client import Metric
-
-    from postern.api.metric_families import Families
+from postern.api.figures import Collect, Figure, Figures
 
 PHASES = ("ready", "running", "waiting", "parked")
 
@@ -21,21 +15,21 @@ def durable_metrics(
     """How many durable runs that have not ended are in each phase, in all server processes, how many of each workflow
     wait for a run with the same concurrency key, and how many were taken over from a dead process by this one."""
 
-    def collect(families: "Families") -> Iterable["Metric"]:
+    def collect(figures: Figures) -> Iterable[Figure]:
         found = phases()
-        yield families.gauges(
+        yield figures.gauges(
             "postern_durable_runs",
             "Durable runs that have not ended, of all server processes, by phase.",
             {phase: found.get(phase, 0) for phase in PHASES},
             "phase",
         )
-        yield families.gauges(
+        yield figures.gauges(
             "postern_durable_runs_waiting_for_key",
             "Durable runs that are ready, and wait until a run with the same concurrency key has ended.",
             waiting_for_key(),
             "workflow",
         )
-        yield families.counters(
+        yield figures.counters(
             "postern_durable_takeovers",
             "Durable runs that this server process took over from one that had died or did not beat.",
             (),

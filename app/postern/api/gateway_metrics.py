@@ -3,10 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from prometheus_client.metrics_core import Metric
-
-from postern.api.metric_families import Families
-from postern.api.metrics import Collect
+from postern.api.figures import Collect, Figure, Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,30 +19,30 @@ class GatewayFigures:
     round_trips: Mapping[str, float]
 
 
-def gateway_metrics(figures: Callable[[], Mapping[str, GatewayFigures]]) -> Collect:
-    """`figures` by gateway."""
+def gateway_metrics(gateways: Callable[[], Mapping[str, GatewayFigures]]) -> Collect:
+    """`gateways` returns the figures of each gateway."""
 
-    def collect(families: Families) -> Iterable[Metric]:
-        found = figures()
-        yield families.gauges(
+    def collect(figures: Figures) -> Iterable[Figure]:
+        found = gateways()
+        yield figures.gauges(
             "postern_gateway_agents",
             "Agents that are connected to this server process and take tunnels.",
             {gateway: each.agents for gateway, each in found.items()},
             "gateway",
         )
-        yield families.gauges(
+        yield figures.gauges(
             "postern_gateway_tunnels",
             "Tunnels that are open.",
             {gateway: each.tunnels for gateway, each in found.items()},
             "gateway",
         )
-        yield families.counters(
+        yield figures.counters(
             "postern_gateway_calls",
             "Tunnels by how they were opened: opened, or the reason why not.",
             ("gateway", "outcome"),
             {(gateway, outcome): total for gateway, each in found.items() for outcome, total in each.outcomes.items()},
         )
-        yield families.counters(
+        yield figures.counters(
             "postern_gateway_bytes",
             "Bytes of links, with their framing.",
             ("gateway", "direction"),
@@ -55,7 +52,7 @@ def gateway_metrics(figures: Callable[[], Mapping[str, GatewayFigures]]) -> Coll
                 for direction, total in (("received", each.received), ("sent", each.sent))
             },
         )
-        yield families.gauges_by(
+        yield figures.gauges_by(
             "postern_gateway_round_trip_seconds",
             "How long the last ping of an agent took.",
             ("gateway", "agent"),

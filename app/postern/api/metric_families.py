@@ -1,7 +1,7 @@
 """Metric families of Prometheus, and their text."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -14,49 +14,32 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from postern.api.figures import Figure
 from postern.histogram import Histogram
 
 
-class Families:
-    """Makes metric families, each sample with the label `process`."""
+def families(process: str, figures: Iterable[Figure]) -> list[Metric]:
+    """The figures as metric families, each sample with the label `process`."""
+    return [_family(process, figure) for figure in figures]
 
-    def __init__(self, process: str) -> None:
-        self._process = process
 
-    def info(self, name: str, meaning: str, values: Mapping[str, str]) -> Metric:
-        """One sample with these labels."""
-        family = InfoMetricFamily(name, meaning, labels=["process"])
-        family.add_metric([self._process], dict(values))
+def _family(process: str, figure: Figure) -> Metric:
+    labels = ["process", *figure.labels]
+    if figure.kind == "info":
+        about = InfoMetricFamily(figure.name, figure.meaning, labels=["process"])
+        for values in figure.values:
+            about.add_metric([process], dict(zip(figure.labels, values, strict=True)))
+        return about
+    if figure.kind == "histogram":
+        family = HistogramMetricFamily(figure.name, figure.meaning, labels=labels)
+        for values, histogram in figure.histograms.items():
+            family.add_metric([process, *values], _buckets(histogram), histogram.total)
         return family
-
-    def counters(self, name: str, meaning: str, labels: Sequence[str], totals: Mapping[Any, float]) -> Metric:
-        """A counter for each combination of label values, which are the keys of `totals`."""
-        family = CounterMetricFamily(name, meaning, labels=["process", *labels])
-        for values, total in totals.items():
-            family.add_metric([self._process, *values], total)
-        return family
-
-    def gauges(self, name: str, meaning: str, values: Mapping[str, float], label: str = "") -> Metric:
-        """A gauge for each value of the label; one gauge without a label."""
-        family = GaugeMetricFamily(name, meaning, labels=["process", label] if label else ["process"])
-        for value_of, value in values.items():
-            family.add_metric([self._process, value_of] if label else [self._process], value)
-        return family
-
-    def gauges_by(self, name: str, meaning: str, labels: Sequence[str], values: Mapping[Any, float]) -> Metric:
-        """A gauge for each combination of label values, which are the keys of `values`."""
-        family = GaugeMetricFamily(name, meaning, labels=["process", *labels])
-        for values_of, value in values.items():
-            family.add_metric([self._process, *values_of], value)
-        return family
-
-    def histograms(self, name: str, meaning: str, found: Mapping[str, Histogram], label: str = "") -> Metric:
-        """A histogram for each value of the label; one histogram without a label."""
-        family = HistogramMetricFamily(name, meaning, labels=["process", label] if label else ["process"])
-        for value, histogram in found.items():
-            labelled = [self._process, value] if label else [self._process]
-            family.add_metric(labelled, _buckets(histogram), histogram.total)
-        return family
+    kind = CounterMetricFamily if figure.kind == "counter" else GaugeMetricFamily
+    numbers = kind(figure.name, figure.meaning, labels=labels)
+    for values, value in figure.values.items():
+        numbers.add_metric([process, *values], value)
+    return numbers
 
 
 class _Found(Collector):
@@ -84,7 +67,7 @@ def exposition(families: Iterable[Metric]) -> tuple[str, bytes]:
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
     """The counts in Prometheus's form: how many values are at most each bound."""
     reached, buckets = 0, []
-    for bound, count in zip((*histogram.bounds, float("inf")), list(histogram.counts), strict=True):
+    for bound, count in zip((*histogram.bounds, math.inf), histogram.counts, strict=True):
         reached += count
-        buckets.append(("+Inf" if bound == float("inf") else str(float(bound)), float(reached)))
+        buckets.append(("+Inf" if bound == math.inf else str(float(bound)), float(reached)))
     return buckets

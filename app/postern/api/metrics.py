@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from postern.api.figures import Collect, Figure, Figures
 from postern.api.health import NO_STORE
 from postern.histogram import Batches, Histogram
 from postern.triggers.request_counts import RequestCounts
@@ -23,8 +24,6 @@ from postern.triggers.secure_transport import passed_on
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
-
-    from postern.api.metric_families import Families
 
 
 class JournalCounts(Protocol):
@@ -55,15 +54,11 @@ class StorageSums(Protocol):
         """Runs of anonymous callers, by workflow and holder."""
 
 
-Collect = Callable[["Families"], Iterable["Metric"]]
-"""Returns the current metrics of one part of the server. It is called in another thread than the event loop's, and must
-not wait."""
-
-
 class Metrics:
-    """Serves `/metrics` with the counts of the server's parts. Scrapes run one at a time, in a thread.
+    """Serves `/metrics` with the counts of the server's parts. They are read on the event loop, which changes them. The
+    text is made in a thread, for one scrape at a time.
 
-    `process` names this process. `before` is called on the event loop before each scrape."""
+    `process` names this process. `before` is called before each scrape."""
 
     def __init__(self, process: str, collect: Sequence[Collect], before: Callable[[], None]) -> None:
         self._process = process
@@ -75,25 +70,27 @@ class Metrics:
         """Respond to `/metrics`. It is for internal use: requests forwarded by a proxy get a 404."""
         if passed_on(request.scope):
             raise HTTPException(404)
-        self._before()
-        content_type, text = await anyio.to_thread.run_sync(self._text, limiter=self._limiter)
+        content_type, text = await anyio.to_thread.run_sync(self._text, self._read(), limiter=self._limiter)
         return Response(text, headers={**NO_STORE, "Content-Type": content_type})
 
     async def families(self) -> list["Metric"]:
         """Every metric with its current value, as `/metrics` shows it."""
-        self._before()
-        return await anyio.to_thread.run_sync(self._all, limiter=self._limiter)
+        return await anyio.to_thread.run_sync(self._families, self._read(), limiter=self._limiter)
 
-    def _text(self) -> tuple[str, bytes]:
+    def _read(self) -> list[Figure]:
+        self._before()
+        figures = Figures()
+        return [figure for collect in self._collect for figure in collect(figures)]
+
+    def _text(self, figures: Iterable[Figure]) -> tuple[str, bytes]:
         from postern.api.metric_families import exposition  # Prometheus's library: the first scrape loads it
 
-        return exposition(self._all())
+        return exposition(self._families(figures))
 
-    def _all(self) -> list["Metric"]:
-        from postern.api.metric_families import Families  # the same
+    def _families(self, figures: Iterable[Figure]) -> list["Metric"]:
+        from postern.api.metric_families import families  # the same
 
-        families = Families(self._process)
-        return [family for collect in self._collect for family in collect(families)]
+        return families(self._process, figures)
 
 
 def request_metrics(
@@ -104,18 +101,16 @@ def request_metrics(
     """Metrics of requests to triggers. `running` and `abandoned` return the number of unfinished runs by workflow, and
     how many of them were cancelled and go on all the same."""
 
-    def collect(families: "Families") -> Iterable["Metric"]:
+    def collect(figures: Figures) -> Iterable[Figure]:
         labels = ("workflow", "mode", "outcome")
-        yield families.counters(
-            "postern_requests", "Requests to triggers by how they ended.", labels, requests.totals()
-        )
-        yield families.histograms(
+        yield figures.counters("postern_requests", "Requests to triggers by how they ended.", labels, requests.totals())
+        yield figures.histograms(
             "postern_run_duration_seconds", "How long runs took, by workflow.", requests.durations(), "workflow"
         )
-        yield families.gauges(
+        yield figures.gauges(
             "postern_runs_running", "Runs that have not ended.", _labelled(requests, running()), "workflow"
         )
-        yield families.gauges(
+        yield figures.gauges(
             "postern_runs_abandoned",
             "Runs that were cancelled or timed out, and whose code has not ended.",
             _labelled(requests, abandoned()),
@@ -130,14 +125,14 @@ def thread_metrics(
 ) -> Collect:
     """Who holds the threads for `def` code, and who waits for one; `busy` and `waiting` return numbers by workflow."""
 
-    def collect(families: "Families") -> Iterable["Metric"]:
-        yield families.gauges(
+    def collect(figures: Figures) -> Iterable[Figure]:
+        yield figures.gauges(
             "postern_threads_busy",
             "Threads that `def` workflows and steps hold.",
             _labelled(requests, busy()),
             "workflow",
         )
-        yield families.gauges(
+        yield figures.gauges(
             "postern_threads_waiting",
             "Runs and steps that wait for a thread: their code has not begun.",
             _labelled(requests, waiting()),
@@ -149,8 +144,8 @@ def thread_metrics(
 
 def blocked_loop_metrics(counts: Callable[[], Mapping[str, int]]) -> Collect:
     """How often the code of each workflow blocked the event loop."""
-    return lambda families: [
-        families.counters(
+    return lambda figures: [
+        figures.counters(
             "postern_event_loop_blocked",
             "How often code of a workflow held up all requests for more than 0.2 s.",
             ("workflow",),
@@ -162,8 +157,8 @@ def blocked_loop_metrics(counts: Callable[[], Mapping[str, int]]) -> Collect:
 def key_metrics(ages: Callable[[], Mapping[str, float | None]]) -> Collect:
     """Metrics of signing keys; `ages` returns seconds by tenant, None if its keys were never fetched."""
 
-    def collect(families: "Families") -> Iterable["Metric"]:
-        yield families.gauges(
+    def collect(figures: Figures) -> Iterable[Figure]:
+        yield figures.gauges(
             "postern_signing_keys_age_seconds",
             "Time since the signing keys were fetched; +Inf if never.",
             {tenant: float("inf") if age is None else age for tenant, age in ages().items()},
@@ -175,22 +170,20 @@ def key_metrics(ages: Callable[[], Mapping[str, float | None]]) -> Collect:
 
 def node_metrics(nodes: Callable[[], int]) -> Collect:
     """How many server processes share the journal."""
-    return lambda families: [
-        families.gauges("postern_nodes", "Server processes that share the journal.", {"": nodes()})
-    ]
+    return lambda figures: [figures.gauges("postern_nodes", "Server processes that share the journal.", {"": nodes()})]
 
 
 def catalog_metrics(faults: Callable[[], int]) -> Collect:
     """How many files of the catalog are faulty."""
-    return lambda families: [
-        families.gauges("postern_catalog_faults", "Files that cannot be served as written.", {"": faults()})
+    return lambda figures: [
+        figures.gauges("postern_catalog_faults", "Files that cannot be served as written.", {"": faults()})
     ]
 
 
 def secret_metrics(ends: Callable[[], Mapping[str, float]]) -> Collect:
     """When secrets of the settings expire, in Unix seconds."""
-    return lambda families: [
-        families.gauges(
+    return lambda figures: [
+        figures.gauges(
             "postern_secret_expires_timestamp_seconds",
             "When secrets and certificates named in the settings expire; those without an expiry date are left out.",
             ends(),
@@ -204,13 +197,13 @@ def grant_metrics(
 ) -> Collect:
     """How many grants there are by connection and state, without their owners, and how refreshes of tokens ended."""
 
-    def collect(families: "Families") -> Iterable["Metric"]:
-        yield families.gauges_by(
+    def collect(figures: Figures) -> Iterable[Figure]:
+        yield figures.gauges_by(
             "postern_grants", "Connections that people connect, by state.", ("connection", "state"), states()
         )
         outcomes = {(outcome,): total for outcome, total in list(refreshes.items())}
-        yield families.counters("postern_grant_refreshes", "Refreshes of granted tokens.", ("outcome",), outcomes)
-        yield families.histograms("postern_grant_refresh_seconds", "Duration of a refresh.", {"": seconds})
+        yield figures.counters("postern_grant_refreshes", "Refreshes of granted tokens.", ("outcome",), outcomes)
+        yield figures.histograms("postern_grant_refresh_seconds", "Duration of a refresh.", {"": seconds})
 
     return collect
 
@@ -218,13 +211,11 @@ def grant_metrics(
 def revocation_metrics(active: Callable[[], int], age: Callable[[], float | None]) -> Collect:
     """How many subjects are revoked, and how old that knowledge is."""
 
-    def collect(families: "Families") -> Iterable["Metric"]:
-        yield families.gauges(
-            "postern_revocations", "People, applications and tokens that are revoked.", {"": active()}
-        )
+    def collect(figures: Figures) -> Iterable[Figure]:
+        yield figures.gauges("postern_revocations", "People, applications and tokens that are revoked.", {"": active()})
         seconds = age()
         known = {"": inf if seconds is None else seconds}
-        yield families.gauges("postern_revocations_age_seconds", "Seconds since revocations were read.", known)
+        yield figures.gauges("postern_revocations_age_seconds", "Seconds since revocations were read.", known)
 
     return collect
 
@@ -232,28 +223,28 @@ def revocation_metrics(active: Callable[[], int], age: Callable[[], float | None
 def finding_metrics(found: Callable[[], Mapping[str, int]], alerts: Callable[[], Mapping[str, int]]) -> Collect:
     """How many findings this server process began, by kind, and how alerts ended."""
 
-    def collect(families: "Families") -> Iterable["Metric"]:
+    def collect(figures: Figures) -> Iterable[Figure]:
         kinds = {(kind,): count for kind, count in found().items()}
-        yield families.counters("postern_findings", "New findings.", ("kind",), kinds)
+        yield figures.counters("postern_findings", "New findings.", ("kind",), kinds)
         results = {(result,): count for result, count in alerts().items()}
-        yield families.counters("postern_alerts", "Alerts by how they ended.", ("result",), results)
+        yield figures.counters("postern_alerts", "Alerts by how they ended.", ("result",), results)
 
     return collect
 
 
 def build_metrics(version: str) -> Collect:
     """The running version."""
-    return lambda families: [families.info("postern_build", "The running version.", {"version": version})]
+    return lambda figures: [figures.info("postern_build", "The running version.", {"version": version})]
 
 
 def journal_metrics(journal: JournalCounts) -> Collect:
     """Metrics of the journal's commits."""
 
-    def collect(families: "Families") -> Iterable["Metric"]:
+    def collect(figures: Figures) -> Iterable[Figure]:
         sizes, seconds = journal.batches.sizes, journal.batches.seconds
-        yield families.gauges("postern_journal_queue_length", "Writes that wait for a commit.", {"": journal.queued})
-        yield families.histograms("postern_journal_batch_size", "Writes of one commit.", {"": sizes})
-        yield families.histograms("postern_journal_commit_seconds", "Duration of a commit.", {"": seconds})
+        yield figures.gauges("postern_journal_queue_length", "Writes that wait for a commit.", {"": journal.queued})
+        yield figures.histograms("postern_journal_batch_size", "Writes of one commit.", {"": sizes})
+        yield figures.histograms("postern_journal_commit_seconds", "Duration of a commit.", {"": seconds})
 
     return collect
 
@@ -261,11 +252,11 @@ def journal_metrics(journal: JournalCounts) -> Collect:
 def storage_metrics(found: Callable[[], StorageSums]) -> Collect:
     """Metrics of what is stored, as it was found at the last look."""
 
-    def collect(families: "Families") -> Iterable["Metric"]:
+    def collect(figures: Figures) -> Iterable[Figure]:
         sums = found()
         parts = {"anonymous-runs": sum(sums.runs.values()), "idempotency-keys": sum(sums.keys.values())}
-        yield families.gauges("postern_database_bytes", "Size of the database.", {"": sums.database})
-        yield families.gauges(
+        yield figures.gauges("postern_database_bytes", "Size of the database.", {"": sums.database})
+        yield figures.gauges(
             "postern_stored_bytes", "Bytes that callers stored, of kinds of records that are bounded.", parts, "kind"
         )
 

@@ -11,8 +11,8 @@ import anyio
 import structlog
 from starlette.routing import Route
 
+from postern.api.figures import Collect
 from postern.api.health import Check
-from postern.api.metrics import Collect
 from postern.assembly.later_pages import Pages
 
 AGAIN = 5.0

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from postern.api.metrics import Collect, blocked_loop_metrics, node_metrics, request_metrics, thread_metrics
+from postern.api.figures import Collect
+from postern.api.metrics import blocked_loop_metrics, node_metrics, request_metrics, thread_metrics
 from postern.assembly.foundation import Foundation
 from postern.assembly.part import Part
 from postern.authoring.context import Services

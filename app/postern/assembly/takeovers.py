@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from postern.api.durable_metrics import durable_metrics
-from postern.api.metrics import Collect
+from postern.api.figures import Collect
 from postern.assembly.foundation import Foundation
 from postern.journal.server_processes import BEAT_EVERY, ServerProcesses
 

@@ -15,7 +15,6 @@ from postern.access import Refused
 from postern.errors import Problem
 from postern.ids import new_id
 from postern.mcp.tools import ToolRequest
-from postern.triggers.reply import Answer
 from postern.triggers.secure_transport import Scope
 
 MOST_BYTES = 4 * 1024 * 1024
@@ -36,9 +35,12 @@ Cancel = Callable[[str, str], Awaitable[bool]]
 
 
 @dataclass(slots=True)
-class Answered(Answer):
+class Answered:
     """What the trigger replied. `whole` is False if the reply was cut, or is too long to be read here."""
 
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    content: bytes
     whole: bool = True
 
     def field(self, name: bytes) -> str:

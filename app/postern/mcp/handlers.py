@@ -36,7 +36,6 @@ from postern.mcp.requests import trigger_scope
 from postern.mcp.result import RUN_ID, problem_result, tool_result
 from postern.mcp.session import SESSION, Session, via_of
 from postern.mcp.tools import McpTool
-from postern.triggers.reply import Answer
 from postern.triggers.secure_transport import Scope
 
 TTL_MS = 60_000
@@ -195,11 +194,11 @@ class Handlers:
             return problem_result(shown, new_id(), view.id)
         return self.result(Answered(answer.status, answer.headers, answer.content), has_output_schema=False)
 
-    def result(self, answer: Answer, *, has_output_schema: bool) -> dict[str, Any]:
+    def result(self, answer: Answered, *, has_output_schema: bool) -> dict[str, Any]:
         """The reply of a trigger as the result of a call."""
         fields = {name.lower(): value.decode("latin-1") for name, value in answer.headers}
         run_id = fields.get(b"x-run-id")
-        if isinstance(answer, Answered) and not answer.whole:
+        if not answer.whole:
             meta = {"_meta": {RUN_ID: run_id}} if run_id else {}
             return {"content": [{"type": "text", "text": NOT_WHOLE}], "isError": True, **meta}
         return tool_result(
