@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
+from postern.authoring.workflow import Workflow
 from postern.catalog import Trigger
 from postern.connections.faults import ConnectionFault
 from postern.connections.sealing.sealed_text import CannotOpen
@@ -50,18 +51,17 @@ class LostRecords:
 
     async def look(self) -> None:
         """Record all that are found again."""
-        found = [await self._facts(each) for each in await self._read(without_record)]
+        triggers = self._triggers()
+        lone = await self._read(partial(without_record, workflows=list(triggers)))
+        found = [await self._facts(each, triggers[each.workflow].workflow) for each in lone]
         if given := [each for each in found if each is not None]:
             count = await self._write(partial(record_again, found=given))
             log.warning("durable-records-restored", runs=count)
 
-    async def _facts(self, found: WithoutRecord) -> tuple[Any, ...] | None:
-        trigger = self._triggers().get(found.workflow)
-        if trigger is None:
-            return None
+    async def _facts(self, found: WithoutRecord, workflow: Workflow) -> tuple[Any, ...] | None:
         try:
             text = await self._seals.open(found.run_id, "request", found.request, found.key_version)
             payload = payload_of(text, found.workflow)
         except (ConnectionFault, CannotOpen, ValueError, LookupError, TypeError):  # it is parked when it goes on
             return None
-        return facts(run_of(found.run_id, trigger.workflow, payload))
+        return facts(run_of(found.run_id, workflow, payload))

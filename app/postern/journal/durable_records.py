@@ -1,7 +1,7 @@
 """Records of durable runs that are gone, although the runs have not ended: the release before deletes records by when
 runs began, also of those that it made Interrupted. Operations for the journal's reader and writer."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,11 @@ from postern.journal.writing.statements import insert_rows
 MOST = 500
 """Runs that are found at a time."""
 
+_LONE = (
+    durable_runs.c.phase != Phase.ENDED.value,
+    ~exists(select(1).where(runs.c.id == durable_runs.c.run_id).correlate(durable_runs)),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class WithoutRecord:
@@ -29,16 +34,12 @@ class WithoutRecord:
     request: str = field(repr=False)
 
 
-def without_record(connection: Connection) -> list[WithoutRecord]:
-    """Runs that have not ended and have no record."""
+def without_record(connection: Connection, workflows: Collection[str]) -> list[WithoutRecord]:
+    """Runs of these workflows that have not ended and have no record."""
     its = durable_runs.c
     found = (
         select(its.run_id, its.workflow, its.key_version, its.request)
-        .where(
-            its.phase != Phase.ENDED.value,
-            its.request.is_not(None),
-            ~exists(select(1).where(runs.c.id == its.run_id).correlate(durable_runs)),
-        )
+        .where(its.workflow.in_(workflows), its.request.is_not(None), *_LONE)
         .limit(MOST)
     )
     return [WithoutRecord(*row) for row in connection.execute(found)]
@@ -46,9 +47,9 @@ def without_record(connection: Connection) -> list[WithoutRecord]:
 
 def record_again(connection: Connection, found: Sequence[tuple[Any, ...]]) -> int:
     """Record runs that have not ended again, by the `facts` of each. Returns how many: one that has ended meanwhile was
-    recorded with its outcome."""
+    recorded with its outcome, and another process may have done it."""
     its, rows = durable_runs.c, {facts[0]: list(run_row(facts, NODE)) for facts in found}
-    open_ones = select(its.run_id, its.phase).where(its.run_id.in_(rows), its.phase != Phase.ENDED.value)
+    open_ones = select(its.run_id, its.phase).where(its.run_id.in_(rows), *_LONE)
     phases: dict[str, str] = dict(map(tuple, connection.execute(open_ones.with_for_update())))
     for run_id, phase in phases.items():
         rows[run_id][STATE_PLACE] = (State.RUNNING if phase == Phase.RUNNING else State.WAITING).value
