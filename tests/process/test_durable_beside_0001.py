@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from httpx2 import HTTPError, Response
 
+from postern.durable.checkpoints_database import checkpoints_file
 from postern.ids import new_id
 from tests.process import release_of_0001
 from tests.process.durable_cluster import PHASES, STEPS, Callers, Cluster, delays, repeated
@@ -201,13 +202,16 @@ def standing_still(both: Both, servers: Sequence[Server]) -> Iterator[None]:
 
 
 def is_free(url: str) -> bool:
-    """Whether others can write. A session of PostgreSQL that stands still within a transaction is ended."""
-    if not url.startswith("sqlite:///"):
+    """Whether others can write, to the checkpoints too. A session of PostgreSQL that stands still within a transaction
+    is ended."""
+    checkpoints = checkpoints_file(url)
+    if checkpoints is None:
         return True
     try:
-        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=2)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.rollback()
+        for path in (url.removeprefix("sqlite:///"), checkpoints):
+            with contextlib.closing(sqlite3.connect(path, timeout=2)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.rollback()
     except sqlite3.OperationalError:
         return False
     return True
