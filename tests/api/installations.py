@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -132,8 +132,10 @@ def keeping(write: Callable[[Callable[[Connection], Any]], Awaitable[Any]]) -> S
     """What keeps signals, in place of the durable engine."""
 
     async def keep(signal: Sent) -> tuple[Arrival, float]:
-        found: tuple[Arrival, float] = await write(partial(send, sent=signal))
-        return found
+        arrival, at = Arrival.EARLY, signal.sent_at
+        while arrival is Arrival.EARLY:
+            arrival, at = await write(partial(send, sent=replace(signal, sent_at=at)))
+        return arrival, at
 
     return keep
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -42,12 +41,12 @@ from postern.journal.run import Outcome, Run, State
 from postern.journal.schema import runs
 from postern.journal.sessions import Session
 from postern.journal.shares import Holder
-from postern.journal.signals import Arrival, Sent, send
 from postern.journal.writing.rows import COLUMNS, facts
 from postern.journal.writing.rows import run_row as written
 from postern.runs.runner import Read as ReadArguments
 from postern.settings import load_settings
 from postern.triggers.large_bodies import LargeBodies
+from tests.api.installations import keeping
 from tests.api.records import ADA, LISA
 from tests.journal.recorded import NOON, TENANT
 
@@ -248,9 +247,6 @@ async def open_run_console(folder: Path, database_url: str) -> AsyncIterator[Run
         assert caller[1] in PEOPLE.values()
         return await run_on(query)
 
-    async def sent(signal: Sent) -> tuple[Arrival, float]:
-        return await run_on(partial(send, sent=signal))
-
     def now() -> float:
         return NOON + 3600
 
@@ -294,7 +290,7 @@ async def open_run_console(folder: Path, database_url: str) -> AsyncIterator[Run
         now=now,
         approvals=ApprovalActions(*actions, log, now),
         durable=DurableActions(run_on, now=now),
-        signals=SignalActions(sent, settings.max_body_bytes, log, now),
+        signals=SignalActions(keeping(run_on), settings.max_body_bytes, log, now),
     )
     console.start = start
     console.services = services

@@ -1,13 +1,12 @@
 """Fixtures for the tests of durable runs."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from postern.durable import dbos_engine
 from tests.databases import put_sqlite
 from tests.durable.host import Host
 
@@ -22,14 +21,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == here and item.path.name not in ON_POSTGRESQL and "postgresql" in item.name:
             item.add_marker("long")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def runs_go_on_at_once() -> Iterator[None]:
-    """Tests do not wait a second for each run that goes on."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dbos_engine, "POLL_SECONDS", 0.05)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,9 @@ from sqlalchemy.exc import OperationalError
 from postern import anonymous, workflow
 from postern.durable.checkpoints import Checkpoints
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_file
-from postern.durable.dbos_engine import QUEUE, STOP_SECONDS, DbosEngine
+from postern.durable.dbos_engine import STOP_SECONDS, DbosEngine
 from postern.durable.dbos_log import DbosLog
+from postern.durable.resumed_queue import NAME
 from postern.durable.text_serializer import TextSerializer
 from tests.databases import put_sqlite
 from tests.durable.host import Host
@@ -194,6 +195,6 @@ async def test_a_stop_during_the_start_waits_for_the_calls_of_dbos_under_way(
     await stopping
     with pytest.raises(asyncio.CancelledError):
         await starting
-    assert ended == [QUEUE]
+    assert ended == [NAME]
     assert [each.getMessage() for each in caplog.records if each.name.startswith("concurrent")] == []
     assert not engine.runs

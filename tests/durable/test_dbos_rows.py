@@ -113,7 +113,7 @@ async def test_a_run_that_is_there_already_does_not_begin_again(made: Made) -> N
 async def test_a_checkpoint_of_an_execution_that_lost_its_run_is_refused_and_no_other_one(made: Made) -> None:
     lost, mine = new_id(), new_id()
     made.write(Begins(lost, "token"), Begins(mine, "token"))
-    await made.engine.go_on([lost])  # a takeover
+    made.system.resume_workflows([lost], queue_name="elsewhere")  # a takeover
     assert made.write(first(lost), first(mine), first("unknown")) == [CONFLICT, None, CONFLICT]
     assert [len(made.read(each)["operation_outputs"]) for each in (lost, mine)] == [0, 1]
 

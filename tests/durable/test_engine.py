@@ -6,6 +6,7 @@ import time
 import pytest
 
 from postern import anonymous, workflow
+from postern.durable import resumed_queue
 from postern.durable.dbos_engine import DbosCheckpoints
 from tests.durable.host import Host
 
@@ -53,6 +54,23 @@ async def test_a_run_has_the_outcome_of_its_function(durable_host: Host) -> None
     row = await durable_host.result(two_steps)
     assert (row.state, row.outputs) == ("Succeeded", '"12"')
     assert DONE == ["first", "second"]
+
+
+async def test_runs_that_go_on_wait_for_no_look_of_dbos(durable_host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There would be one each second, and in a second no more runs than there are turns would go on."""
+    monkeypatch.setattr(resumed_queue, "POLL_SECONDS", 3600.0)
+    durable_host.serve(two_steps)
+    accepted = [await durable_host.accept(two_steps) for _ in range(7)]
+
+    async def begun() -> bool:
+        return DONE.count("second") == 7
+
+    await durable_host.until(begun)
+    await durable_host.crash()
+    Gate.open.set()
+    await durable_host.take_over()
+    assert {(await durable_host.outcome(run_id)).outputs for run_id in accepted} == {'"12"'}
+    assert sorted(DONE) == ["first"] * 7 + ["second"] * 14
 
 
 async def test_a_finished_step_is_not_repeated_after_a_crash(durable_host: Host) -> None:

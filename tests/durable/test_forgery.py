@@ -175,8 +175,8 @@ async def test_a_question_that_was_changed_before_its_decision_is_answered_by_no
     assert (await durable_host.phase(approval.run_id, "parked")).reason == "decision-not-verified"
 
 
-@pytest.mark.parametrize("changed", ["sent_by = '{}'", "name = 'go', id = 'other'"])
-async def test_a_signal_of_another_sender_or_name_does_not_open(durable_host: Host, changed: str) -> None:
+@pytest.mark.parametrize("changed", ["sent_by = '{}'", "name = 'go', id = 'other'", "sent_at = sent_at - 1"])
+async def test_a_signal_of_another_sender_name_or_time_does_not_open(durable_host: Host, changed: str) -> None:
     run_id = await sleeping(durable_host, waits)
     await durable_host.send(run_id, '{"paid": false}', "stop" if "name" in changed else "go")
     row = await forged(durable_host, run_id, f"UPDATE signals SET {changed}")

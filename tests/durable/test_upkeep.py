@@ -15,7 +15,7 @@ from postern.journal.durable_runs import NODE
 from postern.journal.durable_tables import durable_runs
 from postern.journal.durable_upkeep import FRESH, SILENCE
 from postern.journal.schema import runs
-from postern.journal.server_processes import ServerProcess, beat, read_processes
+from postern.journal.server_processes import ServerProcess, beat, interrupt, read_processes
 from tests.journal.engines import add, all_of, empty_journal
 from tests.journal.test_durable_upkeep import durable_row, of, put
 
@@ -36,8 +36,9 @@ class Place:
         self.engine = engine
         self.time = 100.0
         self.ready = self.returned = 0
+        self.alive = alive
         own = ServerProcess("b", "here", "1:1", 0.0)
-        self.upkeep = Upkeep(own, self.do, self.do, self._ready, self._returned, lambda: 50.0, lambda _: alive)
+        self.upkeep = Upkeep(own, self.do, self.do, self._ready, self._returned, lambda: 50.0, lambda _: self.alive)
 
     async def do(self, operation: Callable[[Connection], Any]) -> Any:
         with self.engine.begin() as connection:
@@ -93,6 +94,21 @@ async def test_a_process_of_this_machine_that_has_ended_is_noticed_at_once(engin
     place = Place(engine, alive=False)
     await place.look(2, beats=1, machine="here")
     assert of(engine, "1")[0] == "ready"
+
+
+async def test_its_end_is_noticed_as_fast_if_a_process_of_the_release_before_has_deleted_its_row(engine):
+    """That one knows nothing of its durable runs."""
+    put(engine, durable_row("1"), durable_row("2", "waiting", owner="a", reason="sleeping"))
+    place = Place(engine)
+    for count in range(3):
+        await place.look(2, beats=count, machine="here")
+    await place.do(lambda connection: interrupt(connection, "a", 50.0))
+    await place.look(2)
+    assert of(engine, "1")[0] == "running", "it only stood still"
+    place.alive = False
+    await place.look(2)
+    assert of(engine, "1") == ("ready", None, 1, "Waiting")
+    assert of(engine, "2") == ("waiting", None, 0, "Waiting")
 
 
 async def test_an_outage_of_the_journal_is_no_silence_of_the_others(engine):

@@ -36,8 +36,8 @@ HOLD = Hold("1", "here", 2)
 
 
 def a_signal(number: int = 1, **more: Any) -> Sent:
-    values: dict[str, Any] = {"run_id": "1", "id": f"s{number}", "name": "go", "sent_at": 100.0, "sent_by": "{}"}
-    return Sent(**(values | {"size": 2, "body": str(number)} | more))
+    values: dict[str, Any] = {"run_id": "1", "id": f"s{number}", "name": "go", "sent_by": "{}"}
+    return Sent(**(values | {"size": 2, "body": str(number), "sent_at": 100.0 + number} | more))
 
 
 def sent(engine: Engine, signal: Sent) -> Arrival:
@@ -58,7 +58,12 @@ def run(engine: Engine, phase: str = "running", **more: Any) -> None:
 def test_signals_are_taken_once_each_in_the_order_in_which_they_came(engine: Engine):
     """Whatever the clocks of the server processes say. A wait that looks again gets the one that it took."""
     run(engine)
-    assert [sent(engine, a_signal(number, sent_at=100.0 - number)) for number in (1, 2)] == [Arrival.ARRIVED] * 2
+    assert sent(engine, a_signal(1, sent_at=99.0)) is Arrival.ARRIVED
+    for early in (98.0, 99.0):
+        with engine.begin() as connection:
+            arrival, at = send(connection, a_signal(2, sent_at=early))
+        assert (arrival, 99.0 < at < 99.1) == (Arrival.EARLY, True)
+    assert sent(engine, a_signal(2, sent_at=at)) is Arrival.ARRIVED
     assert [taken(engine, number) for number in (5, 5, 8, 5, 11)] == ["1", "1", "2", "1", None]
     assert sent(engine, a_signal(3)) is Arrival.ARRIVED
     with engine.connect() as connection:

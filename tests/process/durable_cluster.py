@@ -142,9 +142,9 @@ class Cluster:
     def seconds(self, value: float) -> None:
         (self.folder / "seconds").write_text(str(value))
 
-    def start(self, *more: str, wait: bool = True) -> Server:
-        """Start a server process."""
-        server = Server(["serve", *self._arguments, *more], self.folder, self._environ)
+    def start(self, *more: str, wait: bool = True, code: str = "") -> Server:
+        """Start a server process. `code` runs in it in place of the program (see `servers.Server`)."""
+        server = Server(["serve", *self._arguments, *more], self.folder, self._environ, code=code)
         self.servers.append(server)
         if wait:
             server.open()

@@ -25,6 +25,12 @@ STILL = "SELECT count(*) FROM nodes WHERE id = :node"
 INTERRUPT = f"UPDATE runs SET state = 'Interrupted', ended_at = 1.0 WHERE {UNFINISHED} AND node = :node RETURNING id"
 FREE = "DELETE FROM idempotency_keys WHERE run_id = :run AND status IS NULL"
 
+OLD = (
+    "SELECT id FROM runs WHERE id < :before "
+    "AND state IN ('Succeeded', 'Failed', 'Cancelled', 'TimedOut', 'Interrupted') LIMIT 500"
+)
+PARTS_OF_RUNS = (("steps", "run_id"), ("calls", "run_id"), ("runs", "id"))
+
 
 TAKE = (
     "INSERT INTO idempotency_keys (scope, fingerprint, run_id, created_at) VALUES (:scope, :fingerprint, :run, :now) "
@@ -73,6 +79,15 @@ def look(engine, seen, now, beat):
                 connection.execute(text(FREE), {"run": run_id})
         lost.append(node)
     return lost
+
+
+def delete_runs(connection, before):
+    """What its retention does: delete the records of runs that have ended, whose ids are lower than this one."""
+    ids = [row[0] for row in connection.execute(text(OLD), {"before": before})]
+    for run_id in ids:
+        for table, column in PARTS_OF_RUNS:
+            connection.execute(text(f"DELETE FROM {table} WHERE {column} = :run"), {"run": run_id})
+    return ids
 
 
 def main():

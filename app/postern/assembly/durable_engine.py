@@ -24,6 +24,7 @@ from postern.durable.decisions import sealed_decision
 from postern.durable.durable_calls import DurableCalls
 from postern.durable.durable_steps import DurableSteps
 from postern.durable.engine import DurableEngine
+from postern.durable.lost_records import LostRecords
 from postern.durable.replies import kept_reply
 from postern.durable.seals import Seals
 from postern.durable.signals import Signals
@@ -59,6 +60,7 @@ def engine_part(base: Foundation, runs: RunsPart, pages: str, *, executes: bool)
     cancellations = Cancellations(engine, journal.node, journal.read, journal.write, ended)
     wakes = Wakes(waits, journal.read, journal.node)
     retention = CheckpointRetention(engine.store, journal.read, journal.write)
+    lost = LostRecords(journal.read, journal.write, base.catalog.triggers, seals)
 
     def drain() -> None:
         waits.drain()
@@ -83,7 +85,7 @@ def engine_part(base: Foundation, runs: RunsPart, pages: str, *, executes: bool)
         ended=ended,
         drain=drain,
         life=life,
-        tasks=(engine.run, wakes.run, cancellations.run, retention.run) if executes else (),
+        tasks=(engine.run, wakes.run, cancellations.run, retention.run, lost.run) if executes else (),
         metrics=metrics,
     )
 

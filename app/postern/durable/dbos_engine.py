@@ -32,20 +32,18 @@ from postern.durable.checkpoints_database import checkpoints_engine, checkpoints
 from postern.durable.dbos_log import route
 from postern.durable.dbos_rows import DbosRows, Row
 from postern.durable.first_checkpoints import WAITS, FirstCheckpoints
+from postern.durable.resumed_queue import NAME as QUEUE
+from postern.durable.resumed_queue import ResumedQueue
 from postern.durable.text_serializer import TextSerializer, forbid_pickles
 
 if TYPE_CHECKING:
     from dbos._sys_db import SystemDatabase
     from sqlalchemy import Engine
 
-QUEUE = "resumed"
-"""The only queue: of runs that go on."""
 WORKFLOW = "run"
 """The only workflow of DBOS, whose argument is the id of a run."""
 VERSION = "1"
 """DBOS never runs what has another version than this, so it is always the same."""
-POLL_SECONDS = 1.0
-"""Between two looks of DBOS for runs that go on."""
 THREADS = 16
 """Of DBOS's own calls of its database."""
 THREADS_ON_SQLITE = 4
@@ -128,6 +126,7 @@ class DbosEngine:
         self._stopped: Future[None] | None = None
         self._engine: Engine | None = None
         self._dispatch: Any = None
+        self._queue: ResumedQueue | None = None
         self._writer: CheckpointWriter[Row] | None = None
         self._calls: set[asyncio.Task[Any]] = set()
 
@@ -188,6 +187,7 @@ class DbosEngine:
                 await DBOS.rewind_workflow_async(run_id, start_step=last + 1, queue_name=QUEUE)
             if open_ones := [run_id for run_id in run_ids if run_id in states and run_id not in ended]:
                 await DBOS.resume_workflows_async(open_ones, queue_name=QUEUE)
+            await self._begin_queued()
             return [run_id for run_id in run_ids if run_id not in states]
 
         unknown: list[str] = await self._there(go_on)
@@ -203,12 +203,17 @@ class DbosEngine:
                 if found[0].status in _ACTIVE:  # only what has ended can be rewound
                     await DBOS.cancel_workflows_async([run_id])
                 await DBOS.rewind_workflow_async(run_id, start_step=first, queue_name=QUEUE)
+                await self._begin_queued()
                 return True
             if found:
                 await DBOS.delete_workflows_async([run_id])
             return False
 
         return bool(await self._there(repeat)) or not await self.begin([run_id])
+
+    async def _begin_queued(self) -> None:
+        if self._queue is not None:
+            await asyncio.to_thread(self._queue.begin)
 
     async def delete(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints of runs that have ended."""
@@ -292,7 +297,7 @@ class DbosEngine:
         DBOS.launch()
         system = instance._sys_db
         system._retry_connection_errors = False
-        await DBOS.register_queue_async(QUEUE, polling_interval_sec=POLL_SECONDS)
+        self._queue = await ResumedQueue.register(instance, self._node, VERSION)
         return system
 
     def _config(self, engine: "Engine") -> DBOSConfig:

@@ -71,7 +71,8 @@ class DurableEngine:
         self._arrived: Counter[str] = Counter()
         self._found: set[Hold] = set()
         self._something = asyncio.Event()
-        self._more = self._news = False
+        self._more = self._news = self._hands_over = False
+        self._going_on: list[Claimed] = []
         self._reserved = 0
         self._again = self._looked = float("-inf")
         self._begun: set[asyncio.Task[None]] = set()
@@ -218,8 +219,10 @@ class DurableEngine:
         first = [each for each in found if each.attempt == 1 and each.repeat_from is None]
         for each in first:
             self._go_on_with(self._first_time(each))
-        if len(first) < len(found):
-            self._go_on_with(self._again_by_dbos([each for each in found if each not in first]))
+        self._going_on += [each for each in found if each not in first]
+        if self._going_on and not self._hands_over:
+            self._hands_over = True
+            self._go_on_with(self._again_by_dbos())
 
     def _go_on_with(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, context=Context())
@@ -245,9 +248,18 @@ class DurableEngine:
         with suppress(Problem):  # otherwise `reconcile` does it
             await self._works.write(partial(put_back, holds=back))
 
-    async def _again_by_dbos(self, found: Sequence[Claimed]) -> None:
-        """Hand runs that go on to DBOS, which executes them. Those that it cannot take are put back, and no others are
-        claimed for a while."""
+    async def _again_by_dbos(self) -> None:
+        """Hand runs that go on to DBOS, which executes them. Those that are claimed meanwhile are the next ones: a few
+        calls of DBOS cost as much for one run as for many."""
+        try:
+            while found := self._going_on:
+                self._going_on = []
+                await self._hand_over(found)
+        finally:
+            self._hands_over = False
+
+    async def _hand_over(self, found: Sequence[Claimed]) -> None:
+        """Those that DBOS cannot take are put back, and no others are claimed for a while."""
         left: set[str] = set()
         cause = "NotTaken"
         try:

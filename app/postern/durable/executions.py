@@ -20,7 +20,7 @@ from postern.durable.execution import CURRENT, Execution
 from postern.durable.kept_outcomes import as_checkpoint, outcome_read
 from postern.durable.owners import Owners
 from postern.durable.passing import passes
-from postern.durable.payload import Payload, payload_of
+from postern.durable.payload import Payload, payload_of, run_of
 from postern.durable.replies import reply_of
 from postern.durable.turns import Turns
 from postern.durable.works import Works, digest_of
@@ -203,9 +203,7 @@ class Executions:
             return None
 
     def _new(self, claimed: Claimed, payload: Payload, trigger: Trigger, checkpoints: Checkpoints) -> Execution:
-        run = Run(claimed.run_id, trigger.workflow, payload.caller, payload.request, payload.started_at)
-        run.parent_run_id, run.resubmitted_from = payload.parent_run_id, payload.resubmitted_from
-        run.resubmitted_by, run.trace_id = payload.resubmitted_by, payload.trace_id
+        run = run_of(claimed.run_id, trigger.workflow, payload)
         if (task := asyncio.current_task()) is None:
             raise RuntimeError("an execution needs a task")
         hold = Hold(run.id, self._node, claimed.attempt)

@@ -13,6 +13,7 @@ from pydantic_core import to_json
 
 from postern.access import Agent, Caller, StartedBy, Via
 from postern.authoring.request import Request
+from postern.authoring.workflow import Workflow
 from postern.call_chain import Chain
 from postern.connections.sealing.sealed_text import CannotOpen
 from postern.journal.run import Run
@@ -59,6 +60,14 @@ def payload_of(text: str, workflow: str, repeats: int = 0) -> Payload:
         return payload
     secret = sha256(f"{payload.secret_of_calls} {repeats}".encode()).hexdigest()
     return replace(payload, secret_of_calls=secret)
+
+
+def run_of(run_id: str, workflow: Workflow, payload: Payload) -> Run:
+    """The run of a payload, before its outcome."""
+    run = Run(run_id, workflow, payload.caller, payload.request, payload.started_at)
+    run.parent_run_id, run.resubmitted_from = payload.parent_run_id, payload.resubmitted_from
+    run.resubmitted_by, run.trace_id = payload.resubmitted_by, payload.trace_id
+    return run
 
 
 def packed(run: Run, started_by: StartedBy, timeout: float) -> str:

@@ -47,13 +47,17 @@ class Signals:
         self._now = now
 
     async def send(self, sent: Sent) -> tuple[Arrival, float]:
-        """Keep a signal, whose body is plain here, and let its run go on if it waits for it here, or nowhere. Raises
+        """Keep a signal, whose body is plain here, and let its run go on if it waits for it here, or nowhere. Returns
+        what became of it, and when it was sent: a little later than by the clock if another one came before. Raises
         Problem."""
-        try:
-            kept, version = await self._seals.seal(sent.run_id, column_of(sent), sent.body)
-        except ConnectionFault as fault:
-            raise key_unavailable(fault) from None
-        arrival, at = await self._write(partial(send, sent=replace(sent, body=kept, key_version=version)))
+        arrival, at = Arrival.EARLY, sent.sent_at
+        while arrival is Arrival.EARLY:
+            sent = replace(sent, sent_at=at)
+            try:
+                kept, version = await self._seals.seal(sent.run_id, column_of(sent), sent.body)
+            except ConnectionFault as fault:
+                raise key_unavailable(fault) from None
+            arrival, at = await self._write(partial(send, sent=replace(sent, body=kept, key_version=version)))
         if arrival is Arrival.ARRIVED:
             self.come(sent.run_id)
         return arrival, at
@@ -104,5 +108,6 @@ class Signals:
 
 
 def column_of(signal: Sent | Taken) -> str:
-    """Where the body of a signal is sealed for (see Seals): it opens under no other name and for no other sender."""
-    return f"signal {json.dumps([signal.id, signal.name, signal.sent_by])}"
+    """Where the body of a signal is sealed for (see Seals): it opens under no other name, for no other sender, and as
+    one of no other time."""
+    return f"signal {json.dumps([signal.id, signal.name, signal.sent_by, signal.sent_at])}"

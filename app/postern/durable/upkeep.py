@@ -1,6 +1,7 @@
 """Takes over the durable runs of server processes that are gone, and counts what durable runs there are."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from time import time
 from typing import Any
@@ -50,6 +51,7 @@ class Upkeep:
         self._alive = alive
         self._seen: dict[str, Seen] = {}
         self._rowless: list[ServerProcess] = []
+        self._known: dict[str, ServerProcess] = {}
         self._looked_at = self._sought_at = self._counted_at = float("-inf")
 
     async def look(self, found: list[ServerProcess], now: float) -> None:
@@ -61,25 +63,28 @@ class Upkeep:
         if gap > FRESH:
             await self._returned()
             self._ready()
-        if now - self._sought_at >= LOOK_EVERY:
-            await self._seek()
+        registered = {each.id: each for each in found if each.beat != NO_ROW}
+        if now - self._sought_at >= LOOK_EVERY or self._known.keys() - registered.keys():
+            await self._seek(registered)
             self._sought_at = now
+        self._known |= registered
         if now - self._counted_at >= COUNT_EVERY:
             self.phases = await self._read(counts)
             self.waiting_for_key = await self._read(waiting_by_workflow)
             self._counted_at = now
-        registered = [each for each in found if each.beat != NO_ROW]
-        named = {each.id for each in registered}
-        watched = [*registered, *(each for each in self._rowless if each.id not in named)]
+        watched = [*registered.values(), *(each for each in self._rowless if each.id not in registered)]
         self._seen = watch(watched, self._seen, now)
         lost = gone(watched, self._seen, now, self._own, self._alive, SILENCE)
         for each in watched:
             if each.id in lost:
                 await self._take_over(each)
 
-    async def _seek(self) -> None:
-        """Look for what a process of the release before has done, which knows no durable runs."""
-        self._rowless = await self._read(owners)
+    async def _seek(self, registered: dict[str, ServerProcess]) -> None:
+        """Look for what a process of the release before has done, which knows no durable runs: it deletes the row of
+        one that is gone. Which process that was is known here, so its end is noticed as fast as with its row."""
+        rowless: list[ServerProcess] = await self._read(owners)
+        self._rowless = [replace(self._known.get(each.id, each), beat=NO_ROW) for each in rowless]
+        self._known = registered | {each.id: each for each in self._rowless}
         again = await self._write(take_up_again)
         if again:
             log.warning("durable-runs-taken-up-again", runs=again)

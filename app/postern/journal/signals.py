@@ -39,6 +39,9 @@ class Arrival(StrEnum):
     """Its sender used the idempotency key for another signal of this run."""
     ENDED = "ended"
     """The run has ended."""
+    EARLY = "early"
+    """Another signal of the run was sent at that time, or later by its sender's clock: it is to be sent again as one of
+    the time that is returned, so that their order is clear."""
     FULL = "full"
     """The run has as many as it takes."""
     NOT_DURABLE = "not-durable"
@@ -73,8 +76,7 @@ class Taken(NamedTuple):
 
 
 def send(connection: Connection, sent: Sent) -> tuple[Arrival, float]:
-    """Keep a signal, and let its run go on if it waits for it. Returns what became of it, and when it was sent: a
-    little later than by the clock if another one came before, so that their order is clear."""
+    """Keep a signal, and let its run go on if it waits for it. Returns what became of it, and when it was sent."""
     mine = durable_runs.c.run_id == sent.run_id
     run = connection.execute(select(durable_runs.c.phase).where(mine).with_for_update()).one_or_none()
     if run is None:
@@ -89,12 +91,13 @@ def send(connection: Connection, sent: Sent) -> tuple[Arrival, float]:
     count, size, last = connection.execute(sums.where(signals.c.run_id == sent.run_id)).one()
     if not has_room(count, size or 0, sent.size) and not _is_few(connection, sent, count, size or 0):
         return Arrival.FULL, sent.sent_at
-    at = sent.sent_at if last is None else max(sent.sent_at, last + _TICK)
-    values = {"run_id": sent.run_id, "id": sent.id, "name": sent.name, "sent_at": at, "sent_by": sent.sent_by}
+    if last is not None and sent.sent_at <= last:
+        return Arrival.EARLY, last + _TICK
+    values = {"run_id": sent.run_id, "id": sent.id, "name": sent.name, "sent_at": sent.sent_at, "sent_by": sent.sent_by}
     values |= {"size": sent.size, "key_version": sent.key_version, "body": sent.body, "print": sent.print or None}
     insert_rows(connection, signals, _COLUMNS, _ONCE, [tuple(values.get(name) for name in _COLUMNS)])
     come(connection, sent.run_id, Reason.SIGNAL, sent.name)
-    return Arrival.ARRIVED, at
+    return Arrival.ARRIVED, sent.sent_at
 
 
 def has_room(count: int, size: int, more: int) -> bool:
