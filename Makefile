@@ -15,7 +15,8 @@ setup: .venv/ready ## Make the virtual environment from the lock
 	@$(PYTHON) -m venv .venv
 	@echo "Downloading and installing $(PACKAGES) packages (about a minute) ..."
 	@: >.venv/pip.log; \
-	  $(PIP) install --progress-bar off --require-hashes --requirement requirements.lock >>.venv/pip.log 2>&1 & \
+	  $(PIP) install --progress-bar off --report .venv/wheels.json --require-hashes \
+	    --requirement requirements.lock >>.venv/pip.log 2>&1 & \
 	  pip=$$!; trap "kill $$pip; exit 130" INT TERM; shown=0; runs=yes; while [ $$runs = yes ]; do \
 	    kill -0 $$pip 2>/dev/null || runs=no; found=$$(grep -c '^Collecting' .venv/pip.log); \
 	    if [ $$found -ge $$((shown + 25)) ]; then shown=$$found; echo "  $$found of $(PACKAGES)"; fi; \

@@ -27,6 +27,7 @@ from tests.logs.in_memory import logs_restored
 from tests.modules import no_modules_left
 from tests.postgres import Databases, new_database, postgres_server
 from tests.process.preloaded import Process
+from tests.temporary_files import put_in_memory
 
 LONGEST_ID = 200
 """Characters of a value in the id of a test."""
@@ -77,6 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """A soak tries properties with more examples, a fast run with fewer."""
     profiles = {"soak": config.getoption("--soak"), "fast": config.getoption("--fast"), "test": True}
     settings.load_profile(next(name for name, chosen in profiles.items() if chosen))
+    put_in_memory()
     collector.begin()
 
 

@@ -1,13 +1,16 @@
 """Databases of other releases: as an older program made them, and as a newer one may make them."""
 
+import shutil
 from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from alembic import command
 from sqlalchemy import Connection, Engine, inspect, text
 
 from postern.journal.database.engine import alembic_config, open_engine
-from postern.journal.database.revisions import HEAD
+from postern.journal.database.revisions import HEAD, MIGRATIONS
 
 RUN = "01980d3c-8c5e-7cc3-98c4-dc0c0c07398f"
 """A run that a program of migration 0001 recorded."""
@@ -53,6 +56,17 @@ def make_database(url: str, revision: str) -> None:
     with engine.begin() as connection:
         command.upgrade(alembic_config(connection), revision)
     engine.dispose()
+
+
+def files_of_migrations(folder: Path) -> dict[str, Path]:
+    """A file with the tables of each migration. Each one is made from the one before it."""
+    files: dict[str, Path] = {}
+    for before, migration in pairwise(("", *MIGRATIONS)):
+        files[migration] = folder / f"{migration}.db"
+        if before:
+            shutil.copy(files[before], files[migration])
+        make_database(f"sqlite:///{files[migration]}", migration)
+    return files
 
 
 def say(connection: Connection, statements: Mapping[str, str], run_id: str = RUN) -> None:

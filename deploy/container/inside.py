@@ -115,6 +115,10 @@ def _devices(place: Path, *, sealed: bool) -> None:
 
 
 def _bind(source: Path, place: Path, *, read_only: bool) -> None:
+    if not place.exists():  # below /dev, which is new
+        (place if source.is_dir() else place.parent).mkdir(parents=True, exist_ok=True)
+        if not source.is_dir():
+            place.touch()
     _mount(source, place, "", MS_BIND | MS_REC)
     if read_only:
         flags = os.statvfs(place).f_flag & KEPT_FLAGS

@@ -56,6 +56,7 @@ ELSEWHERE: Mapping[str, str] = {
     r"make (setup|check|check-deploy|test|bench|lock)": ".ci/run",
     r"\.venv-deploy/bin/python": ".ci/run",
     r"kubectl kustomize": ".ci/run",  # it builds each overlay, also with a kubectl that is too old for them
+    r"promtool test rules": ".ci/run",  # it takes seconds
 }
 """Patterns for commands that other tests run, and the file of those tests."""
 

@@ -19,7 +19,7 @@ from deploy.container.empty_root import PROJECT, start
 from deploy.container.stand_in import pip_cache
 from postern.local_tenant import LocalTenant
 from postern.version import own_version
-from tests.deploy.image import built_image, run_in
+from tests.deploy.image import WHEELS, built_image, known_wheels, run_in
 from tests.deploy.peer import OWNER, SERVER, ask, compose_database
 from tests.ports import free_port
 from tests.process.servers import settings_of, until
@@ -246,6 +246,17 @@ def test_what_the_image_says_of_itself_names_nothing_of_this_machine(image: Path
         *("POSTERN_HOST", "POSTERN_LOG_FORMAT", "POSTERN_PORT", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
     ]
     assert not [name for name in said["env"] if name.lower().startswith(("pip", "http", "ssl"))]
+
+
+def test_the_build_reads_no_index_for_wheels_that_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert f"--report .venv/{WHEELS.name} " in (PROJECT / "Makefile").read_text("utf-8")
+    monkeypatch.setattr("tests.deploy.image.WHEELS", tmp_path / "wheels.json")
+    assert known_wheels(tmp_path) == {}
+    report = {"install": [{"download_info": {"url": "https://files.example/a-1-py3-none-any.whl"}}]}
+    (tmp_path / "wheels.json").write_text(json.dumps(report), "ascii")
+    found = known_wheels(tmp_path)
+    assert (found["PIP_NO_INDEX"], found["PIP_FIND_LINKS"].split()[-1]) == ("1", str(tmp_path / "wheels.html"))
+    assert 'href="https://files.example/a-1-py3-none-any.whl"' in (tmp_path / "wheels.html").read_text("ascii")
 
 
 @pytest.mark.last

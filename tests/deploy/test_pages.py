@@ -121,6 +121,7 @@ def test_commands_are_found_with_the_lines_that_go_on_and_judged_by_each_of_thei
         ("make run        # serves", "", "tests/process/test_dev.py"),
         ("make check", "", ".ci/run"),
         ("make check-deploy", "", ".ci/run"),
+        ("promtool test rules x.yaml", "", ".ci/run"),
     ],
 )
 def test_what_a_command_needs_is_reported(text: str, needs: str, elsewhere: str):

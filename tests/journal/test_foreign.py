@@ -11,9 +11,9 @@ from postern.errors import DatabaseFault
 from postern.journal.database import sqlite_copies
 from postern.journal.database.engine import check_database, open_engine
 from postern.journal.database.foreign import columns_of, distrust, entries_of, foreign, running
-from postern.journal.database.revisions import HEAD, MIGRATIONS
+from postern.journal.database.revisions import HEAD
 from tests.databases import put_sqlite
-from tests.releases import make_database, make_newer
+from tests.releases import files_of_migrations, make_newer
 from tests.table import table
 
 pytestmark = pytest.mark.slow
@@ -116,19 +116,17 @@ def test_what_an_operator_adds_beside_the_tables_keeps_no_server_from_starting(
         check_database(url)
 
 
-@pytest.mark.parametrize("migration", MIGRATIONS)
-def test_the_tables_of_every_migration_are_postern_s(tmp_path: Path, migration: str):
+def test_the_tables_of_every_migration_are_postern_s(tmp_path: Path):
     """As its program made them, with statistics, and of a newer program too."""
-    url = f"sqlite:///{tmp_path / 'old.db'}"
-    make_database(url, migration)
-    if migration == HEAD:
-        make_newer(url)
-    with closing(sqlite3.connect(tmp_path / "old.db")) as connection:
-        connection.execute("ANALYZE")
-        entries = list(entries_of(connection))
-    assert len(entries) > 10
-    assert foreign(entries, newer=migration == HEAD) == []
-    assert running(entries) == []
+    files = files_of_migrations(tmp_path)
+    make_newer(f"sqlite:///{files[HEAD]}")
+    for migration, path in files.items():
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("ANALYZE")
+            entries = list(entries_of(connection))
+        assert len(entries) > 10
+        assert foreign(entries, newer=migration == HEAD) == [], migration
+        assert running(entries) == [], migration
 
 
 def test_a_newer_table_is_foreign_to_this_migration(tmp_path: Path):

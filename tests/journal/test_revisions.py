@@ -14,7 +14,7 @@ from postern.errors import DatabaseFault
 from postern.journal.database.engine import alembic_config, check_database, migrate, open_engine
 from postern.journal.database.revisions import HEAD, MIGRATIONS, is_newer, numbers
 from tests.databases import put_sqlite
-from tests.releases import NEWER, make_database, make_newer, shape
+from tests.releases import NEWER, files_of_migrations, make_newer, shape
 from tests.table import table
 
 pytestmark = pytest.mark.slow
@@ -63,15 +63,21 @@ def test_each_migration_but_the_first_can_be_taken_back():
     assert [script.revision for script in scripts()[1:] if not hasattr(script.module, "downgrade")] == []
 
 
-@pytest.mark.parametrize(("before", "after"), list(pairwise(MIGRATIONS)), ids=str)
-def test_a_migration_adds_what_it_says_and_takes_nothing_away(tmp_path: Path, before: str, after: str):
-    shapes = {}
-    for name in (before, after):
-        url = f"sqlite:///{tmp_path / name}"
-        make_database(url, name)
-        engine = open_engine(url, writing=False)
-        shapes[name] = shape(engine)
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The tables of each migration."""
+    found = {}
+    for migration, path in files_of_migrations(tmp_path_factory.mktemp("migrations")).items():
+        engine = open_engine(f"sqlite:///{path}", writing=False)
+        found[migration] = shape(engine)
         engine.dispose()
+    return found
+
+
+@pytest.mark.parametrize(("before", "after"), list(pairwise(MIGRATIONS)), ids=str)
+def test_a_migration_adds_what_it_says_and_takes_nothing_away(
+    shapes: dict[str, dict[str, Any]], before: str, after: str
+):
     old, new = shapes[before], shapes[after]
     added = set(new) - set(old)
     for name_of_table, parts in old.items():

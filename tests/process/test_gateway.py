@@ -13,7 +13,7 @@ import trustme
 
 from postern.local_tenant import LocalTenant
 from tests.process.agents import AGENT, tenant_with_agent, write_agent
-from tests.process.servers import INTERPRETER, Server, running, settings_of, until
+from tests.process.servers import Server, running, settings_of, until
 
 WORKFLOWS = """
 from postern import anonymous, workflow
@@ -82,7 +82,7 @@ class Site:
     @contextmanager
     def agent(self, command: str = "run") -> Iterator[Server]:
         """A process of the agent."""
-        process = Server(["gateway", command], self.folder, {}, INTERPRETER)
+        process = Server(["gateway", command], self.folder, {})
         try:
             yield process
         finally:

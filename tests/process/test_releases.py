@@ -1,8 +1,6 @@
 """A server beside another release of it on one database: an upgrade, two releases at a time, and the way back."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,9 @@ from postern.cli.workspace import STATE_FOLDER
 from postern.journal.database.engine import open_engine, revision_of
 from postern.journal.database.revisions import HEAD
 from postern.local_tenant import LocalTenant
+from tests.process.commands import command
 from tests.process.load import assert_kept, assert_undisturbed, calling, folder_of_workflows
-from tests.process.servers import Server, environment, running, until
+from tests.process.servers import Server, running, until
 from tests.releases import GOES_WITH_AGE, NEWER, OF_0001, RUN, make_newer, old_database, say
 from tests.shipped import copy_examples
 
@@ -125,8 +124,6 @@ def test_a_server_does_not_start_on_tables_that_do_not_suit_it(tmp_path, databas
     folder_of_workflows(tmp_path)
     make_newer(database_url, f"{int(HEAD[:4]) + 2:04}_for_{int(HEAD[:4]) + 1:04}")
     environ = {"POSTERN_PORT": "0", "POSTERN_DATABASE_URL": database_url}
-    program = [sys.executable, "-m", "postern", "serve"]
-    env = environment(environ)
-    done = subprocess.run(program, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = command(tmp_path, "serve", environ=environ)
     assert done.returncode == 2
     assert "newer Postern" in done.stderr

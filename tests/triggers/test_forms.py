@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Annotated
@@ -36,7 +37,9 @@ def form() -> FormType:
 
 
 def open_files() -> set[str]:
-    return {link for each in Path("/proc/self/fd").iterdir() if "/tmp" in (link := os.path.realpath(each))}
+    return {
+        link for each in Path("/proc/self/fd").iterdir() if tempfile.gettempdir() in (link := os.path.realpath(each))
+    }
 
 
 async def in_pieces(body: bytes, size: int) -> AsyncGenerator[bytes, None]:

@@ -163,7 +163,7 @@ def test_every_page_of_the_console_is_accessible(window: Callable[..., Page], fa
     for path in paths:
         with faults.any_status():
             until(partial(answers, page, path))
-        assert page.locator("h1").count() == 1, path
+        assert page.evaluate("document.querySelectorAll('h1').length") == 1, path
         assert_accessible(page)
     routes = {route for file in CONSOLE.glob("*.py") for route in GET.findall(file.read_text("utf-8"))}
     patterns = [re.sub(r"\{\w+\}", "[^/]+", route) for route in routes - FRAGMENTS]
@@ -232,3 +232,36 @@ def test_what_is_wrong_with_a_page_is_found(browser: Browser):
         assert sum(sign in each for each in faults.found) == 1, (sign, faults.found)
     with pytest.raises(AssertionError, match="500"), faults.status(404):
         faults.found.append("Failed to load resource: the server responded with a status of 500 ()")
+
+
+SEEN = """<!doctype html><html lang="en"><title>Seen</title><style>{changes}</style>
+<main><h1>Seen</h1><p class="a-test">first</p><p class="a-test">second</p>
+<section style="{style}"><p class="a-test">third</p></section></main>"""
+OTHER_COLOURS = [
+    ("color: #aaa", ""),
+    ("background: #555", ""),
+    ("opacity: .4", ""),
+    ("", ".a-test { color: #aaa }"),
+    ("", "p + p { background: #555 }"),
+    ("", "@media (prefers-color-scheme: dark) { main { background: #111 } }"),
+    ("", "@media (width < 400px) { main { color: #ccc } }"),
+]
+
+
+def test_a_text_is_looked_at_again_in_other_colours(browser: Browser):
+    """The same page has passed before."""
+
+    def passes(style: str, changes: str) -> bool:
+        page.set_content(SEEN.format(style=style, changes=changes))
+        try:
+            assert_accessible(page)
+        except AssertionError as found:
+            assert "color-contrast" in str(found)
+            return False
+        return True
+
+    with browser.new_context() as context:
+        page = context.new_page()
+        assert passes("", "")
+        assert [each for each in OTHER_COLOURS if passes(*each)] == []
+        assert passes("", "")
