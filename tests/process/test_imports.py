@@ -132,7 +132,7 @@ LEFT_OUT = {
     "list": {"sqlalchemy", "httpx2", "rich", "postern.api.representation", "postern.connections", "uvicorn"},
     "call": {"sqlalchemy", "rich", "postern.catalog", "postern.connections", "jinja2", "uvicorn"},
     "dev": {"rich", "sqlalchemy.dialects.postgresql", "postern.local_tenant.app", "postern.assembly.console"},
-    "serve": {"rich", "sqlalchemy.dialects.postgresql", "postern.local_tenant", "postern.openapi", "azure"},
+    "serve": {"rich", "sqlalchemy", "starlette", "httpx2", "cryptography", "postern.catalog", "azure"},
 }
 """What each command does not load before it is used: modules of others, of pages, databases and people."""
 
@@ -171,7 +171,7 @@ def test_the_writer_of_records_loads_nothing_but_the_database_to_open_it(tmp_pat
     """The first recorded run of a server waits for it."""
     loaded = loaded_after("import postern.journal.writing.writer", tmp_path)
     assert packages(loaded) - {"greenlet"} == {"pydantic_core", "sqlalchemy", "tenacity", "typing_extensions"}
-    assert not {"postern.access", "postern.authoring.workflow"} & loaded
+    assert not {"postern.access", "postern.authoring.workflow", "urllib.request", "http.client"} & loaded
 
 
 def test_what_an_author_imports_pulls_in_no_server_no_azure_and_no_http_client(tmp_path: Path):

@@ -314,11 +314,11 @@ def frame(message: object) -> bytes:
     return LENGTH.pack(len(body)) + body
 
 
-def main() -> None:
+def main(link: Callable[[], int] = lambda: int(sys.argv[1])) -> None:
     """The main function of the process. Signals are for the server: it ends the writer by closing the socket when
-    everything is written."""
+    everything is written. `link` returns the file descriptor of the socket as soon as there is one."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     collector.loaded()
-    with closing(Writer(socket.socket(fileno=int(sys.argv[1])))) as writer:
+    with closing(Writer(socket.socket(fileno=link()))) as writer:
         writer.run()
