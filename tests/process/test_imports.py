@@ -155,6 +155,18 @@ def test_a_command_loads_nothing_of_the_others(tmp_path: Path):
     assert {name: LEFT_OUT[name] & loaded for name, loaded in found.items()} == {name: set() for name in LEFT_OUT}
 
 
+def test_a_token_is_made_without_logs_event_loops_and_a_search_for_plugins(tmp_path: Path):
+    """Scripts make one for each call. This is the whole command, with all that it loads on its way."""
+    program = (
+        "import sys\nsys.argv = ['postern', 'token']\nfrom postern.__main__ import main\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code, ended.code\n"
+        "from pydantic.plugin import _loader\nassert _loader._plugins is None, 'it has looked for plugins'"
+    )
+    loaded = loaded_after(program, tmp_path)
+    assert "postern.local_tenant.tokens" in loaded
+    assert not {"structlog", "postern.logs", "asyncio", "anyio", "postern.catalog", "rich"} & loaded
+
+
 def test_a_command_that_reads_the_catalog_loads_no_server(tmp_path: Path):
     program = (
         "from postern.cli.commands import loaded\nloaded('check')\n"
