@@ -186,6 +186,34 @@ def test_the_writer_of_records_loads_nothing_but_the_database_to_open_it(tmp_pat
     assert not {"postern.access", "postern.authoring.workflow", "urllib.request", "http.client"} & loaded
 
 
+def test_a_writer_loads_nothing_but_operations_for_what_a_server_sends_it(tmp_path: Path):
+    """An operation is sent by the name of its module, and the writer imports that between two batches. This is the
+    writer of a server that starts, serves nothing and stops."""
+    said = 'import atexit, json, sys; atexit.register(lambda: json.dump(sorted(sys.modules), open("of-writer", "w"))); '
+    program = (
+        "import asyncio\nfrom postern.journal.writing import writer_process\n"
+        f"writer_process.PROGRAM = {said!r} + writer_process.PROGRAM\n"
+        "from postern.assembly import create_app\nfrom postern.settings import load_settings\n"
+        "app = create_app(load_settings(defaults={'workflows': '.', 'audience': 'api://x',"
+        " 'tenant_id': '00000000-0000-0000-0000-000000000001', 'authority': 'https://127.0.0.1:1'}))\n"
+        "async def serve():\n    async with app.router.lifespan_context(app):\n        await asyncio.sleep(0)\n"
+        "asyncio.run(serve())\n"
+    )
+    loaded_after(program, tmp_path)
+    loaded = set(json.loads((tmp_path / "of-writer").read_text("utf-8")))
+    assert {"postern.journal.server_processes", "postern.journal.audit"} <= loaded
+    unused = {
+        "rich",
+        "starlette",
+        "httpx2",
+        "uvicorn",
+        "cryptography",
+        "pydantic",
+        "postern.authoring.workflow",
+    }
+    assert unused & loaded == set()
+
+
 def test_what_an_author_imports_pulls_in_no_server_no_azure_and_no_http_client(tmp_path: Path):
     names = "CallError, Context, Problem, Reply, Request, Retry, anonymous, specific_users, tenant_users, workflow"
     loaded = loaded_after(f"from postern import {names}", tmp_path)
