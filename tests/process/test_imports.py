@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from postern.catalog.trial import _CHILD
 from tests.process.servers import environment
 
 HEAVY = {
@@ -212,6 +213,23 @@ def test_a_writer_loads_nothing_but_operations_for_what_a_server_sends_it(tmp_pa
         "postern.authoring.workflow",
     }
     assert unused & loaded == set()
+
+
+def test_what_tries_a_changed_file_loads_no_more_than_modules_need(tmp_path: Path):
+    """It starts for each change of a file."""
+    program, begins, _ = _CHILD.partition("new_process(int(")
+    loaded = loaded_after(program, tmp_path)
+    assert begins
+    assert "postern.catalog.trial" in loaded
+    assert {
+        "rich",
+        "attr",
+        "sqlalchemy",
+        "httpx2",
+        "uvicorn",
+        "cryptography",
+        "starlette.applications",
+    } & loaded == set()
 
 
 def test_what_an_author_imports_pulls_in_no_server_no_azure_and_no_http_client(tmp_path: Path):
