@@ -232,6 +232,15 @@ def test_what_tries_a_changed_file_loads_no_more_than_modules_need(tmp_path: Pat
     } & loaded == set()
 
 
+def test_a_worker_loads_no_rich_with_what_it_unpickles(tmp_path: Path):
+    """`--workers` starts each with this module first, and with the server pickled."""
+    begun = "from postern.server.worker_start import begin_worker\n"
+    assert not {"structlog", "uvicorn", "starlette"} & loaded_after(begun, tmp_path)
+    loaded = loaded_after(f"{begun}begin_worker(b'cpostern.server.process\\nserver_config\\n.', None)\n", tmp_path)
+    assert {"structlog", "uvicorn", "postern.server.process"} <= loaded
+    assert "rich" not in loaded
+
+
 def test_what_an_author_imports_pulls_in_no_server_no_azure_and_no_http_client(tmp_path: Path):
     names = "CallError, Context, Problem, Reply, Request, Retry, anonymous, specific_users, tenant_users, workflow"
     loaded = loaded_after(f"from postern import {names}", tmp_path)
