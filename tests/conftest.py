@@ -18,7 +18,7 @@ from hypothesis import settings
 
 from postern import collector
 from postern.catalog import catalog
-from postern.journal.writing import writer_link
+from postern.journal.writing import writer_process
 from postern.local_tenant import LocalTenant, serve
 from tests.databases import make_tables, put_sqlite
 from tests.journal.forked import Writers, forked_writers
@@ -32,7 +32,7 @@ from tests.temporary_files import put_in_memory
 LONGEST_ID = 200
 """Characters of a value in the id of a test."""
 
-AS_A_SERVER = writer_link._writer
+AS_A_SERVER = writer_process.start_writer
 """How a server starts its writer."""
 
 _ABSENT = object()
@@ -184,14 +184,14 @@ def quick_writers(writers: Writers) -> Iterator[None]:
     """Journals in this process start their writers by a fork. A test whose subject is the writer's process uses
     `own_writers`, and servers in processes of their own start theirs as ever."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer_link, "_writer", _marked(writers.start))
+        patch.setattr(writer_process, "start_writer", _marked(writers.start))
         yield
 
 
 @pytest.fixture
 def own_writers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Journals in this process start their writers as a server starts them."""
-    monkeypatch.setattr(writer_link, "_writer", AS_A_SERVER)
+    monkeypatch.setattr(writer_process, "start_writer", AS_A_SERVER)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -19,7 +19,7 @@ from postern import Problem
 from postern.journal.database.engine import open_engine
 from postern.journal.database.faults import Cause, Kind
 from postern.journal.journal import Journal
-from postern.journal.writing import watched_writer, writer_link
+from postern.journal.writing import watched_writer, writer_process
 from postern.journal.writing.pending import MOST_DEATHS
 from postern.journal.writing.watched_writer import Gone
 from tests.journal.operations import execute, scalar
@@ -247,17 +247,17 @@ async def test_a_writer_that_does_not_start_loses_no_run(fault, path, logged, mo
     """As with a module of the same name in its way, or with no memory for a process."""
     monkeypatch.setattr(watched_writer, "RESTART_PAUSE", 0.01)
     monkeypatch.setattr(watched_writer, "LONGEST_PAUSE", 0.01)
-    real = writer_link._writer
+    real = writer_process.start_writer
 
     def no_memory(*_: int) -> Any:
         raise OSError(12, "Cannot allocate memory")
 
     with monkeypatch.context() as patch:
         if fault == "cannot be started":
-            patch.setattr(writer_link, "_writer", no_memory)
+            patch.setattr(writer_process, "start_writer", no_memory)
         else:
             program = "import no_such_module" if fault == "does not import" else "pass"
-            patch.setattr(writer_link, "PROGRAM", program)
+            patch.setattr(writer_process, "PROGRAM", program)
         async with on_file(path) as journal:
             assert not journal.available
             with pytest.raises(Problem):
@@ -267,7 +267,7 @@ async def test_a_writer_that_does_not_start_loses_no_run(fault, path, logged, mo
                 await journal.end(run)
             await until(lambda: len(deaths(logged)) > 4)
             patch.undo()
-            assert writer_link._writer is real
+            assert writer_process.start_writer is real
             await until(lambda: journal.available)
             await journal.write(partial(scalar, statement="SELECT 1"))
             assert (await record(journal, run.id))["state"] == "Succeeded"

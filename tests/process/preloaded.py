@@ -188,15 +188,16 @@ def of_a_fork(asked: socket.socket) -> None:
     started Python, but no children of its. The name of a writer's process is `writer-` with the server's id."""
     from multiprocessing import popen_spawn_posix, util
 
-    from postern.journal.writing import writer_link
+    from postern.journal.writing import writer_process
 
     ask(asked)
-    changed: Any = writer_link, util, popen_spawn_posix.Popen
-    changed[0]._writer, changed[1].spawnv_passfds, changed[2].poll = (
+    changed: Any = writer_process, util, popen_spawn_posix.Popen
+    changed[0].start_writer, changed[1].spawnv_passfds, changed[2].poll = (
         _writer,
         partial(_worker, util.spawnv_passfds),
         _worker_ended,
     )
+    changed[0].early_process = lambda _: None  # a fork has nothing to load
 
 
 def end(code: int) -> None:

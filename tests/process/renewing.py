@@ -35,7 +35,7 @@ from postern.http_client import http_client
 from postern.journal import grants
 from postern.journal.journal import Journal
 from postern.journal.server_processes import ServerProcesses
-from postern.journal.writing import writer, writer_link
+from postern.journal.writing import writer, writer_process
 from postern.settings import GrantedAuth
 from tests.journal.forked import Writer
 from tests.strict_provider import CLIENT_ID, CLIENT_SECRET
@@ -45,7 +45,7 @@ TAKEN, SENT, ANSWERED, WRITTEN = "taken", "sent", "answered", "written"
 not written; the new tokens are written, and nobody has been told."""
 
 NAME = "tickets"
-AS_A_SERVER = writer_link._writer
+AS_A_SERVER = writer_process.start_writer
 
 
 @dataclass(frozen=True)
@@ -309,7 +309,7 @@ class Worker:
 def work(setting: Setting, pipe: Pipe) -> None:
     """The main function of the process."""
     os.chdir(setting.folder)  # the writer finds the operations of tests on its import path, which never has this
-    writer_link._writer = forked_writer
+    writer_process.start_writer = forked_writer
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     asyncio.run(Worker(setting, pipe).run())
@@ -318,7 +318,7 @@ def work(setting: Setting, pipe: Pipe) -> None:
 def forked_writer(link: int, printed: int) -> Any:
     """The first writer is a fork, because each start of Python costs a third of a second. Those after it are started as
     ever: by then there are threads."""
-    writer_link._writer = AS_A_SERVER
+    writer_process.start_writer = AS_A_SERVER
     process = os.fork()
     if process:
         return Writer(process)

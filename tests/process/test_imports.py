@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from postern.catalog.trial import _CHILD
 from tests.process.servers import environment
 
 HEAVY = {
@@ -132,7 +133,7 @@ LEFT_OUT = {
     "list": {"sqlalchemy", "httpx2", "rich", "postern.api.representation", "postern.connections", "uvicorn"},
     "call": {"sqlalchemy", "rich", "postern.catalog", "postern.connections", "jinja2", "uvicorn"},
     "dev": {"rich", "sqlalchemy.dialects.postgresql", "postern.local_tenant.app", "postern.assembly.console"},
-    "serve": {"rich", "sqlalchemy.dialects.postgresql", "postern.local_tenant", "postern.openapi", "azure"},
+    "serve": {"rich", "sqlalchemy", "starlette", "httpx2", "cryptography", "postern.catalog", "azure"},
 }
 """What each command does not load before it is used: modules of others, of pages, databases and people."""
 
@@ -155,6 +156,18 @@ def test_a_command_loads_nothing_of_the_others(tmp_path: Path):
     assert {name: LEFT_OUT[name] & loaded for name, loaded in found.items()} == {name: set() for name in LEFT_OUT}
 
 
+def test_a_token_is_made_without_logs_event_loops_and_a_search_for_plugins(tmp_path: Path):
+    """Scripts make one for each call. This is the whole command, with all that it loads on its way."""
+    program = (
+        "import sys\nsys.argv = ['postern', 'token']\nfrom postern.__main__ import main\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code, ended.code\n"
+        "from pydantic.plugin import _loader\nassert _loader._plugins is None, 'it has looked for plugins'"
+    )
+    loaded = loaded_after(program, tmp_path)
+    assert "postern.local_tenant.tokens" in loaded
+    assert not {"structlog", "postern.logs", "asyncio", "anyio", "postern.catalog", "rich"} & loaded
+
+
 def test_a_command_that_reads_the_catalog_loads_no_server(tmp_path: Path):
     program = (
         "from postern.cli.commands import loaded\nloaded('check')\n"
@@ -171,7 +184,61 @@ def test_the_writer_of_records_loads_nothing_but_the_database_to_open_it(tmp_pat
     """The first recorded run of a server waits for it."""
     loaded = loaded_after("import postern.journal.writing.writer", tmp_path)
     assert packages(loaded) - {"greenlet"} == {"pydantic_core", "sqlalchemy", "tenacity", "typing_extensions"}
-    assert not {"postern.access", "postern.authoring.workflow"} & loaded
+    assert not {"postern.access", "postern.authoring.workflow", "urllib.request", "http.client"} & loaded
+
+
+def test_a_writer_loads_nothing_but_operations_for_what_a_server_sends_it(tmp_path: Path):
+    """An operation is sent by the name of its module, and the writer imports that between two batches. This is the
+    writer of a server that starts, serves nothing and stops."""
+    said = 'import atexit, json, sys; atexit.register(lambda: json.dump(sorted(sys.modules), open("of-writer", "w"))); '
+    program = (
+        "import asyncio\nfrom postern.journal.writing import writer_process\n"
+        f"writer_process.PROGRAM = {said!r} + writer_process.PROGRAM\n"
+        "from postern.assembly import create_app\nfrom postern.settings import load_settings\n"
+        "app = create_app(load_settings(defaults={'workflows': '.', 'audience': 'api://x',"
+        " 'tenant_id': '00000000-0000-0000-0000-000000000001', 'authority': 'https://127.0.0.1:1'}))\n"
+        "async def serve():\n    async with app.router.lifespan_context(app):\n        await asyncio.sleep(0)\n"
+        "asyncio.run(serve())\n"
+    )
+    loaded_after(program, tmp_path)
+    loaded = set(json.loads((tmp_path / "of-writer").read_text("utf-8")))
+    assert {"postern.journal.server_processes", "postern.journal.audit"} <= loaded
+    unused = {
+        "rich",
+        "starlette",
+        "httpx2",
+        "uvicorn",
+        "cryptography",
+        "pydantic",
+        "postern.authoring.workflow",
+    }
+    assert unused & loaded == set()
+
+
+def test_what_tries_a_changed_file_loads_no_more_than_modules_need(tmp_path: Path):
+    """It starts for each change of a file."""
+    program, begins, _ = _CHILD.partition("new_process(int(")
+    loaded = loaded_after(program, tmp_path)
+    assert begins
+    assert "postern.catalog.trial" in loaded
+    assert {
+        "rich",
+        "attr",
+        "sqlalchemy",
+        "httpx2",
+        "uvicorn",
+        "cryptography",
+        "starlette.applications",
+    } & loaded == set()
+
+
+def test_a_worker_loads_no_rich_with_what_it_unpickles(tmp_path: Path):
+    """`--workers` starts each with this module first, and with the server pickled."""
+    begun = "from postern.server.worker_start import begin_worker\n"
+    assert not {"structlog", "uvicorn", "starlette"} & loaded_after(begun, tmp_path)
+    loaded = loaded_after(f"{begun}begin_worker(b'cpostern.server.process\\nserver_config\\n.', None)\n", tmp_path)
+    assert {"structlog", "uvicorn", "postern.server.process"} <= loaded
+    assert "rich" not in loaded
 
 
 def test_what_an_author_imports_pulls_in_no_server_no_azure_and_no_http_client(tmp_path: Path):

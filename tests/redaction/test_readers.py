@@ -100,6 +100,15 @@ def test_xml_keeps_its_elements(pairs: list[tuple[str, str]]):
     ]
 
 
+@given(st.dictionaries(st.sampled_from(["a", "b", "pwd"]), values | st.sampled_from(["'\"", "a\n\tb\r", "<&>"])))
+def test_xml_keeps_its_attributes(attributes: dict[str, str]):
+    sent = ET.tostring(ET.Element("r", attributes), encoding="unicode")
+    found = ET.fromstring(body_without_secrets(sent.encode(), "text/xml") or sent)
+    assert found.attrib == {
+        name: REDACTED if value and is_secret_name(name) else value for name, value in attributes.items()
+    }
+
+
 def test_a_file_in_a_form_beside_a_secret_does_not_hide_it():
     body = (
         b'--b\r\nContent-Disposition: form-data; name="f"; filename="a.png"\r\n'

@@ -19,7 +19,7 @@ from postern.journal.retention import BATCH, Retention, id_before
 from postern.journal.run_logs import delete_lone_lines
 from postern.journal.sessions import ends_of
 from postern.journal.storage import SUMS_SECONDS, Growth, Storage
-from postern.journal.writing.writer_link import StartWriter
+from postern.journal.writing.writer_process import StartWriter
 from postern.security.audit.log import Note
 from postern.settings import Settings
 

@@ -9,7 +9,7 @@ from time import time
 from postern.connections import Connections
 from postern.identity import Tenant
 from postern.journal.refusal import Refusal
-from postern.journal.writing.writer_link import StartWriter
+from postern.journal.writing.writer_process import StartWriter
 from postern.settings import Settings
 
 FetchFor = Callable[[Tenant], Callable[[], Awaitable[bytes]]]

@@ -48,6 +48,7 @@ _BEGUN, _ENDED = "begun", "ended"
 _LINE = re.compile(r'File "(.+)", line ([0-9]+) in ')
 _CHILD = (
     "import sys; from postern.collector import begin; begin(); "
+    "from postern.structlog_alone import import_structlog; import_structlog(); "
     "from postern.catalog.trial import new_process; new_process(int(sys.argv[1]))"
 )
 

@@ -1,6 +1,7 @@
 """The commands for operators and authors. The module of a command is loaded when the command is used: `--help` needs
 only the table."""
 
+import os
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -134,6 +135,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 """Each command's module in this room, and what it is for: the first paragraph of its help."""
 
+LIGHT = frozenset({"token"})
+"""Commands that log nothing and run no code of authors. They need no configured log, and no plugins of Pydantic, which
+looks for them in all installed packages."""
+
 
 class Commands(TyperGroup):
     """The commands by name. Each is loaded when it is resolved."""
@@ -146,7 +151,9 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the arguments name, and its own arguments."""
         name, _, rest = super().resolve_command(ctx, args)
-        if ctx.obj is not None:
+        if ctx.obj is not None and name in LIGHT:
+            os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+        elif ctx.obj is not None:
             ctx.obj()
         return name, loaded(str(name)), rest
 

@@ -1,6 +1,8 @@
 """`postern dev`: the server with a local tenant, for a laptop without Azure."""
 
 import time
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -10,7 +12,6 @@ from postern.catalog import Trigger, try_folder
 from postern.cli.catalog_output import print_advice, print_faults, print_workflows
 from postern.cli.first_steps import first_steps
 from postern.cli.local_callers import caller_here, callers
-from postern.cli.open_database import warn_of_exposed_files
 from postern.cli.serving import Host, Port, readable_folder, use_address
 from postern.cli.terminal import err, program, stop
 from postern.cli.workspace import (
@@ -19,6 +20,7 @@ from postern.cli.workspace import (
     export_local_credential,
     local_settings,
 )
+from postern.journal.writing.writer_process import EarlyWriter, StartWriter
 from postern.local_tenant import LocalTenant, serve
 from postern.logs import configure_logs, log_format, run_streams
 from postern.runs.breakpoints import use_breakpoints
@@ -37,13 +39,21 @@ def add_to(app: typer.Typer) -> None:
 
 def dev(host: Host = None, port: Port = None) -> None:
     """Serve the workflows with a local tenant: with people, tokens, Key Vault and directory, on loopback only."""
-    from postern.assembly import create_app
-    from postern.server.process import bound_address, run, server_config
-    from postern.server.request_lines import RequestLines
-
     use_address(host, port)
     given = load_settings()
     _check(given)
+    with closing(EarlyWriter()) as writer:
+        raise typer.Exit(_serve(given, writer.start))
+
+
+def _serve(given: Settings, start_writer: StartWriter) -> int:
+    """Serve until a stop signal, and return the exit code."""
+    from postern.assembly import create_app
+    from postern.assembly.outside import NETWORK
+    from postern.cli.open_database import warn_of_exposed_files
+    from postern.server.process import bound_address, run, server_config
+    from postern.server.request_lines import RequestLines
+
     configure_logs(log_format(given.log_format))
     use_breakpoints()
     try_folder(given.workflows)  # before the local tenant has threads
@@ -67,6 +77,7 @@ def dev(host: Host = None, port: Port = None) -> None:
                 local_address=address,
                 local_caller=caller_here(local),
                 make_secret=lambda name: local.vault.make(name, int(time.time())),
+                outside=replace(NETWORK, start_writer=start_writer),
             )
 
         log, catalog = structlog.get_logger("postern"), app.catalog
@@ -87,7 +98,7 @@ def dev(host: Host = None, port: Port = None) -> None:
                 err.print(f"Tools for agents: {address}/mcp", markup=False, highlight=False, soft_wrap=True)
             err.print(first_steps(snapshot, address, options), markup=False, highlight=False, soft_wrap=True)
 
-        raise typer.Exit(run(config, listener=listener, ready=ready))
+        return run(config, listener=listener, ready=ready)
 
 
 def _with_gateway(settings: Settings, local: LocalTenant) -> Settings:

@@ -1,15 +1,19 @@
-"""`postern serve`: the server, with the tenant of the settings."""
+"""`postern serve`: the server, with the tenant of the settings.
 
+This module loads what the settings need. The database, the catalog and the rest of the server come after the start of
+the writer's process, which loads the database meanwhile, on another processor.
+"""
+
+from contextlib import closing
+from dataclasses import replace
 from typing import Annotated
 
 import structlog
 import typer
 
-from postern.cli.catalog_output import print_faults, print_workflows
-from postern.cli.open_database import warn_of_exposed_files
 from postern.cli.serving import Host, Port, readable_folder, use_address
 from postern.cli.terminal import err, fail
-from postern.journal.database.engine import check_database
+from postern.journal.writing.writer_process import EarlyWriter, StartWriter
 from postern.logs import configure_logs, log_format, run_streams
 from postern.loopback import is_loopback
 from postern.runs.breakpoints import refuse_breakpoints
@@ -52,20 +56,32 @@ def serve(
     check_durable_key(settings)
     configure_logs(log_format(settings.log_format))
     refuse_breakpoints()
-    if workers > 1:
-        check_database(settings.database_url)  # each worker checks it too, but it is said once
     with run_streams():
-        raise typer.Exit(_serve(settings, workers, role))
+        if workers > 1:
+            raise typer.Exit(_serve(settings, workers, role, None))
+        with closing(EarlyWriter()) as writer:
+            raise typer.Exit(_serve(settings, workers, role, writer.start))
 
 
-def _serve(settings: Settings, workers: int, role: Role) -> int:
+def _serve(settings: Settings, workers: int, role: Role, start_writer: StartWriter | None) -> int:
     """Serve until a stop signal, and return the exit code."""
     from postern.assembly import create_app, load_catalog
+    from postern.assembly.outside import NETWORK
+    from postern.cli.catalog_output import print_faults, print_workflows
+    from postern.cli.open_database import warn_of_exposed_files
+    from postern.journal.database.engine import check_database
     from postern.server.process import run, server_config
 
     several = workers > 1
+    if several:
+        check_database(settings.database_url)  # each worker checks it too, but it is said once
+    outside = replace(NETWORK, start_writer=start_writer)
     with readable_folder():
-        application = f"postern.assembly:{FROM_ENVIRONMENT[role]}" if several else create_app(settings, role=role)
+        application = (
+            f"postern.assembly:{FROM_ENVIRONMENT[role]}"
+            if several
+            else create_app(settings, role=role, outside=outside)
+        )
         snapshot = (
             load_catalog(settings, trial=True) if isinstance(application, str) else application.catalog
         ).snapshot

@@ -30,7 +30,7 @@ from postern.journal.writing.queue import CROWDED, CROWDED_BYTES, Queue
 from postern.journal.writing.together import work_of
 from postern.journal.writing.watched_writer import REPORT_EVERY, SILENCE, SLOW_START, WAITS, Gone, WatchedWriter
 from postern.journal.writing.writer import Done, NotOpened, Opened, Start, Trouble, Work, frame
-from postern.journal.writing.writer_link import StartWriter
+from postern.journal.writing.writer_process import StartWriter
 
 START_DELAY = 0.02
 """Seconds after which an unfinished run is queued to be recorded as running. Most have ended by then, and are a single

@@ -1,6 +1,5 @@
 """Serves the local tenant: uvicorn with TLS, on loopback, in a thread with its own event loop."""
 
-import asyncio
 import secrets
 import socket
 import threading
@@ -60,6 +59,8 @@ def serve_identity(tenant: "LocalTenant", *, clock: Callable[[], float] = time.t
 
 @contextmanager
 def _running(app: "ASGIApp", listener: socket.socket, certificate: dict[str, Path]) -> Iterator[None]:
+    import asyncio  # like all of this function, for a tenant that is served: a command that makes a token serves none
+
     import uvicorn
 
     from postern.server.protocol import GuardedProtocol

@@ -2,9 +2,9 @@
 `<add key="password" value="abc"/>` and `<key>password</key><string>abc</string>`.
 """
 
+from html import escape  # not that of xml.sax.saxutils, which loads an HTTP client
 from typing import Any
 from xml.parsers import expat
-from xml.sax.saxutils import escape, quoteattr
 
 from postern.redaction.names import is_secret_name
 from postern.redaction.texts import REDACTED, without_secret_values
@@ -36,6 +36,13 @@ _NAMING = NAMING | {"dt", "td", "th"}
 """Elements whose text names the next element."""
 
 
+_IN_ATTRIBUTES = str.maketrans({'"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"})
+
+
+def _quoted(value: str) -> str:
+    return f'"{escape(value, quote=False).translate(_IN_ATTRIBUTES)}"'
+
+
 def _entity(*_: Any) -> None:
     raise Unreadable("defines entities")
 
@@ -60,7 +67,7 @@ class _Rewritten:
             return
         pairs = list(zip(attributes[::2], attributes[1::2], strict=True))
         named = any(names_secret(_local(key), value) for key, value in pairs)
-        shown = "".join(f" {key}={quoteattr(self._attribute(key, value, named=named))}" for key, value in pairs)
+        shown = "".join(f" {key}={_quoted(self._attribute(key, value, named=named))}" for key, value in pairs)
         self.parts.append(f"<{name}{shown}>")
         if named or self._next or is_secret_name(_local(name)):
             self._hidden = 1
@@ -89,7 +96,7 @@ class _Rewritten:
     def text(self, text: str) -> None:
         if not self._hidden:
             self._names += text
-            self.parts.append(escape(self._clean(text)))
+            self.parts.append(escape(self._clean(text), quote=False))
         elif not text.isspace():
             self.changed = True
             if self.parts[-1] != REDACTED:

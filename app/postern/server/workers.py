@@ -7,12 +7,14 @@ when the parent is killed.
 
 import multiprocessing
 import os
+import pickle
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 
@@ -20,8 +22,8 @@ import structlog
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
-from postern import collector
 from postern.server.listener import block_new
+from postern.server.worker_start import begin_worker
 
 SAFE_PATH = "PYTHONSAFEPATH"
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -42,7 +44,7 @@ class Workers:
     """The parent. `serve` is an importable function that serves in one process and returns its exit code."""
 
     def __init__(self, serve: Serve, config: uvicorn.Config, listener: socket.socket, *, grace: float) -> None:
-        self._arguments = (serve, config, listener, grace, os.environ.get(SAFE_PATH))
+        self._work = partial(_work, serve, config, grace, os.environ.get(SAFE_PATH))
         self._listener = listener
         self._inherited = config.fd is not None
         self._count = config.workers
@@ -70,7 +72,7 @@ class Workers:
         self._signals.append(number)
 
     def _start(self) -> None:
-        process = _spawn.Process(target=_work, args=self._arguments)
+        process = _spawn.Process(target=begin_worker, args=(pickle.dumps(self._work), self._listener))
         # What is ignored now is ignored in the new process from its first moment: a terminal's SIGINT reaches the whole
         # group, and a worker that is still being loaded would die of it with a traceback.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -144,10 +146,9 @@ def _restore(safe_path: str | None) -> None:
         os.environ[SAFE_PATH] = safe_path
 
 
-def _work(serve: Serve, config: uvicorn.Config, listener: socket.socket, grace: float, safe_path: str | None) -> None:
+def _work(serve: Serve, config: uvicorn.Config, grace: float, safe_path: str | None, listener: socket.socket) -> None:
     """The body of a worker. The programs that workflows start get the variable as the operator set it."""
     _restore(safe_path)
-    collector.begin()
     threading.Thread(target=_follow_parent, daemon=True).start()
     with listener:
         raise SystemExit(serve(config, listener, grace))

@@ -9,7 +9,8 @@ import structlog
 
 from postern.journal.database.faults import Cause, Kind
 from postern.journal.writing.writer import Broken, NotOpened, Opened, Opening, Start, Working
-from postern.journal.writing.writer_link import Link, StartWriter
+from postern.journal.writing.writer_link import Link
+from postern.journal.writing.writer_process import StartWriter
 
 SILENCE = 60.0
 """Seconds without a word of a writer that has a batch, or that is being started, until it is killed. One that waits for

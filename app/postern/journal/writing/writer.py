@@ -47,6 +47,7 @@ from postern.journal.database.sqlite_file import (
 from postern.journal.writing.batch import Batch, is_passing, write_batch
 from postern.journal.writing.rows import call_row, run_row, step_row
 from postern.journal.writing.statements import Row
+from postern.structlog_alone import import_structlog
 
 LENGTH = struct.Struct("!I")
 TRIM_EVERY = 100
@@ -314,11 +315,12 @@ def frame(message: object) -> bytes:
     return LENGTH.pack(len(body)) + body
 
 
-def main() -> None:
+def main(link: Callable[[], int] = lambda: int(sys.argv[1])) -> None:
     """The main function of the process. Signals are for the server: it ends the writer by closing the socket when
-    everything is written."""
+    everything is written. `link` returns the file descriptor of the socket as soon as there is one."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    import_structlog()  # modules of operations import it, and would import Rich with it
     collector.loaded()
-    with closing(Writer(socket.socket(fileno=int(sys.argv[1])))) as writer:
+    with closing(Writer(socket.socket(fileno=link()))) as writer:
         writer.run()

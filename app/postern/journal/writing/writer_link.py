@@ -5,21 +5,13 @@ import os
 import pickle
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from typing import IO, Any, cast
 
-from postern.import_path import without_working_directory
+from postern.journal.writing import writer_process
 from postern.journal.writing.writer import DONE, LENGTH, Start, frame
-
-PROGRAM = (
-    "import sys; sys.path[:] = sys.argv[2:]; from postern.collector import begin; begin(); "
-    "from postern.journal.writing.writer import main; main()"
-)
-
-StartWriter = Callable[[int, int], "subprocess.Popen[bytes]"]
-"""Starts a writer with the other end of a socket, and with a file for what it prints, both as file descriptors."""
+from postern.journal.writing.writer_process import StartWriter
 
 LONGEST_LINE = 300
 """Characters of what a writer printed last that are logged."""
@@ -51,7 +43,9 @@ class Link(asyncio.Protocol):
         try:
             with its:
                 self._printed = _scratch()
-                self._process = (self._start_writer or _writer)(its.fileno(), self._printed.fileno())
+                self._process = (self._start_writer or writer_process.start_writer)(
+                    its.fileno(), self._printed.fileno()
+                )
         except OSError:
             ours.close()
             self._forget()
@@ -134,16 +128,3 @@ def _scratch() -> IO[bytes]:
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("postern-writer"), "w+b", buffering=0)
     return tempfile.TemporaryFile(buffering=0)
-
-
-def _writer(link: int, printed: int) -> "subprocess.Popen[bytes]":
-    # The database's URL may hold a password. It is sent over the socket, because arguments are visible to others.
-    # It finds modules as this process does, except in the working directory: hence -P, and no PYTHONPATH of its own.
-    return subprocess.Popen(  # noqa: S603 none of the arguments is input
-        [sys.executable, "-P", "-c", PROGRAM, str(link), *without_working_directory(sys.path)],
-        pass_fds=[link],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=printed,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-    )
