@@ -60,8 +60,7 @@ def read_keys(content: bytes) -> tuple[SigningKey, ...]:
 
 
 def _signing_key(pem: bytes) -> SigningKey:
-    # The primes of a key that this tenant made itself are not tested again, which takes 20 ms a key.
-    key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
+    key = load_pem_private_key(pem, password=None)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise ValueError("not an RSA key")  # noqa: TRY004
     public = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
