@@ -34,6 +34,7 @@ from postern.assembly.senders import SendersPart, senders_part
 from postern.assembly.signed_urls import MakeSecret, SignedUrlsPart, signed_urls_part
 from postern.assembly.takeovers import beat_every
 from postern.assembly.telemetry import telemetry_part
+from postern.journal.writing.writer_process import StartWriter
 from postern.logs import configure_logs, divide_streams, log_format
 from postern.runs.breakpoints import refuse_breakpoints
 from postern.settings import Settings, load_settings
@@ -61,6 +62,7 @@ def create_app(
     make_secret: MakeSecret | None = None,
     role: Role = Role.ALL,
     outside: Outside = NETWORK,
+    start_writer: StartWriter | None = None,
 ) -> Application:
     """The application that `settings` describe: its parts in the order in which they start. They stop in reverse.
 
@@ -68,11 +70,12 @@ def create_app(
     triggers, and failures are logged with their tracebacks. `local_address` is the server's own address then, where the
     console is, whatever the public URL is, and `local_caller` says whom a token of a person there would name.
     `make_secret` makes a secret of this name in the vault of a local tenant. `role` says whether durable runs are
-    executed here, and triggers served. `outside` is what the application reaches. Raises SettingsFault if a
-    workflow needs a setting that is not set, and DatabaseFault if the database can never be used. A faulty workflow
-    raises nothing: it is listed as a fault, and the others are served.
+    executed here, and triggers served. `outside` is what the application reaches. `start_writer` starts the
+    journal's writer where `outside` does not. Raises SettingsFault if a workflow needs a setting that is not set, and
+    DatabaseFault if the database can never be used. A faulty workflow is no error: the others are served.
     """
-    base = foundation(settings, structlog.get_logger("postern"), outside)
+    reached = replace(outside, start_writer=outside.start_writer or start_writer)
+    base = foundation(settings, structlog.get_logger("postern"), reached)
     process, for_author = base.journal.node[-8:], local_tokens is not None
     console_on = not missing_for_console(settings, local_address)
     telemetry = telemetry_part(settings, process, base.log)

@@ -2,7 +2,6 @@
 
 import time
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -49,7 +48,6 @@ def dev(host: Host = None, port: Port = None) -> None:
 def _serve(given: Settings, start_writer: StartWriter) -> int:
     """Serve until a stop signal, and return the exit code."""
     from postern.assembly import create_app
-    from postern.assembly.outside import NETWORK
     from postern.cli.open_database import warn_of_exposed_files
     from postern.server.process import bound_address, run, server_config
     from postern.server.request_lines import RequestLines
@@ -77,7 +75,7 @@ def _serve(given: Settings, start_writer: StartWriter) -> int:
                 local_address=address,
                 local_caller=caller_here(local),
                 make_secret=lambda name: local.vault.make(name, int(time.time())),
-                outside=replace(NETWORK, start_writer=start_writer),
+                start_writer=start_writer,
             )
 
         log, catalog = structlog.get_logger("postern"), app.catalog

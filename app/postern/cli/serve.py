@@ -5,7 +5,6 @@ the writer's process, which loads the database meanwhile, on another processor.
 """
 
 from contextlib import closing
-from dataclasses import replace
 from typing import Annotated
 
 import structlog
@@ -66,7 +65,6 @@ def serve(
 def _serve(settings: Settings, workers: int, role: Role, start_writer: StartWriter | None) -> int:
     """Serve until a stop signal, and return the exit code."""
     from postern.assembly import create_app, load_catalog
-    from postern.assembly.outside import NETWORK
     from postern.cli.catalog_output import print_faults, print_workflows
     from postern.cli.open_database import warn_of_exposed_files
     from postern.journal.database.engine import check_database
@@ -75,12 +73,11 @@ def _serve(settings: Settings, workers: int, role: Role, start_writer: StartWrit
     several = workers > 1
     if several:
         check_database(settings.database_url)  # each worker checks it too, but it is said once
-    outside = replace(NETWORK, start_writer=start_writer)
     with readable_folder():
         application = (
             f"postern.assembly:{FROM_ENVIRONMENT[role]}"
             if several
-            else create_app(settings, role=role, outside=outside)
+            else create_app(settings, role=role, start_writer=start_writer)
         )
         snapshot = (
             load_catalog(settings, trial=True) if isinstance(application, str) else application.catalog
