@@ -89,7 +89,7 @@ def stuck(ctx: Context):
     def pieces():
         try:
             yield "a"
-            STUCK.wait(20)
+            STUCK.wait(120)
             yield "b"
         finally:
             SEEN.append("stuck")
