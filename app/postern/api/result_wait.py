@@ -65,11 +65,8 @@ class ResultWait:
             if not self._waiting:
                 self._begun.clear()
                 await self._begun.wait()
-            try:
+            with trouble.attempt():
                 await self.look()
-                trouble.over()
-            except Exception as error:
-                trouble.say(error)
             await asyncio.sleep(self._every)
 
     async def look(self) -> None:

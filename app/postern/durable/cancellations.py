@@ -49,11 +49,8 @@ class Cancellations:
         trouble = Trouble(log.error, "durable-runs-not-cancelled")
         while True:
             await asyncio.sleep(EVERY)
-            try:
+            with trouble.attempt():
                 await self.look()
-                trouble.over()
-            except Exception as error:
-                trouble.say(error)
 
     async def look(self) -> None:
         """Cancel what was requested."""

@@ -118,16 +118,13 @@ class DurableEngine:
         trouble = Trouble(log.error, "durable-runs-not-claimed")
         while True:
             self._something.clear()
-            try:
+            with trouble.attempt():
                 if not self._store.runs and await self._needs_store():
                     await self._store.start()
                 if self._store.runs:
                     await self.look()
                 if self._clock() - self._reconciled >= RECONCILE or self._works.triggers() is not self._served:
                     await self.reconcile()
-                trouble.over()
-            except Exception as error:
-                trouble.say(error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(IN_TROUBLE if trouble.lasts else EVERY):
                     await self._something.wait()

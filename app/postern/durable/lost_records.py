@@ -42,11 +42,8 @@ class LostRecords:
         """Look until cancelled. An error is logged, and followed by another look."""
         trouble = Trouble(log.error, "durable-records-not-restored")
         while True:
-            try:
+            with trouble.attempt():
                 await self.look()
-                trouble.over()
-            except Exception as error:
-                trouble.say(error)
             await asyncio.sleep(EVERY)
 
     async def look(self) -> None:

@@ -38,11 +38,8 @@ class Wakes:
         trouble = Trouble(log.error, "durable-runs-not-woken")
         while True:
             await asyncio.sleep(EVERY)
-            try:
+            with trouble.attempt():
                 await self.look()
-                trouble.over()
-            except Exception as error:
-                trouble.say(error)
 
     async def look(self) -> None:
         """Wake the runs here for which something has come."""

@@ -75,12 +75,9 @@ class Notifier:
         while True:
             self._came.clear()
             every = self.now() - looked >= LOOK_SECONDS or self.now() < looked
-            try:
+            with trouble.attempt():
                 await self.step(every=every)
                 looked = self.now() if every else looked
-                trouble.over()
-            except Exception as error:
-                trouble.say(error)
             try:
                 async with asyncio.timeout(AGAIN_SECONDS if trouble.lasts else LOOK_SECONDS):
                     await self._came.wait()

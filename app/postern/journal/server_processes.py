@@ -299,10 +299,7 @@ class ServerProcesses:
         """The first `soon` repetitions come sooner."""
         trouble = Trouble(log.error, "nodes-not-seen")
         while True:
-            try:
+            with trouble.attempt():
                 await action()
-                trouble.over()
-            except Exception as error:
-                trouble.say(error)
             await self._sleep(min(every, FIRST_EVERY) if soon > 0 else every)
             soon -= 1

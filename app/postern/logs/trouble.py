@@ -1,6 +1,7 @@
 """Says that something which is tried again and again fails: one line for each kind of error, until it works again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class Trouble:
@@ -17,12 +18,14 @@ class Trouble:
         """Whether the last attempt has failed."""
         return self._cause != ""
 
-    def over(self) -> None:
-        """An attempt has succeeded."""
-        self._cause = ""
-
-    def say(self, error: Exception) -> None:
-        """An attempt has failed."""
-        if self._cause != (cause := type(error).__name__):
-            self._cause = cause
-            self._write(self._event, cause=cause)
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """One attempt: its error is logged, unless the attempt before had the same, and not raised."""
+        try:
+            yield
+        except Exception as error:
+            if self._cause != (cause := type(error).__name__):
+                self._cause = cause
+                self._write(self._event, cause=cause)
+        else:
+            self._cause = ""

@@ -100,12 +100,9 @@ class Scheduler:
         while True:
             self._changed.clear()
             wait = AGAIN_SECONDS
-            try:
+            with trouble.attempt():
                 await self.step()
-                trouble.over()
                 wait = self.wait()
-            except Exception as error:
-                trouble.say(error)
             try:
                 async with asyncio.timeout(wait):
                     await self._changed.wait()

@@ -42,11 +42,8 @@ class Background:
         trouble = Trouble(log.error, "grants-not-seen")
         while True:
             await self._clocks.sleep(LOOK_EVERY * self._clocks.uniform(0.5, 1.5))
-            try:
+            with trouble.attempt():
                 await self.look()
-                trouble.over()
-            except Exception as error:
-                trouble.say(error)
 
     async def look(self) -> None:
         """Renew what is due."""
