@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 
 from postern.api.audit_metrics import audit_metrics
-from postern.api.figures import Figures
 from postern.api.metric_families import families
 
 
@@ -12,7 +11,7 @@ def test_what_was_written_lost_and_waits_and_the_last_checkpoint_are_metrics() -
     collect = audit_metrics(events, SimpleNamespace(last_at=5.0, why_not="no key"))
     found = {
         (sample.name, sample.labels.get("outcome", "")): sample.value
-        for family in families("p", collect(Figures()))
+        for family in families("p", collect())
         for sample in family.samples
     }
     assert found == {

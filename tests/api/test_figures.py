@@ -1,11 +1,13 @@
 """Figures are copies: what the event loop counts meanwhile changes nothing in them."""
 
 from collections.abc import Callable
+from inspect import isfunction
 from typing import Any
 
 import pytest
 
-from postern.api.figures import Figure, Figures
+from postern.api import figures
+from postern.api.figures import Figure
 from postern.api.metric_families import families
 from postern.histogram import Histogram
 
@@ -17,13 +19,13 @@ def one_value() -> Histogram:
 
 
 MADE: dict[str, tuple[Callable[[Any], Figure], Any, Any]] = {
-    "info": (lambda values: Figures().info("x", "X.", values), {"version": "1"}, "2"),
-    "counters": (lambda values: Figures().counters("x", "X.", ["of"], values), {("a",): 1.0}, 2.0),
-    "gauges": (lambda values: Figures().gauges("x", "X.", values, "of"), {"a": 1.0}, 2.0),
-    "gauges without a label": (lambda values: Figures().gauges("x", "X.", values), {"": 1.0}, 2.0),
-    "gauges_by": (lambda values: Figures().gauges_by("x", "X.", ["of"], values), {("a",): 1.0}, 2.0),
-    "histograms": (lambda values: Figures().histograms("x", "X.", values, "of"), {"a": one_value()}, one_value()),
-    "a histogram without a label": (lambda values: Figures().histograms("x", "X.", values), {"": one_value()}, None),
+    "info": (lambda values: figures.info("x", "X.", values), {"version": "1"}, "2"),
+    "counters": (lambda values: figures.counters("x", "X.", ["of"], values), {("a",): 1.0}, 2.0),
+    "gauges": (lambda values: figures.gauges("x", "X.", values, "of"), {"a": 1.0}, 2.0),
+    "gauges without a label": (lambda values: figures.gauges("x", "X.", values), {"": 1.0}, 2.0),
+    "gauges_by": (lambda values: figures.gauges_by("x", "X.", ["of"], values), {("a",): 1.0}, 2.0),
+    "histograms": (lambda values: figures.histograms("x", "X.", values, "of"), {"a": one_value()}, one_value()),
+    "a histogram without a label": (lambda values: figures.histograms("x", "X.", values), {"": one_value()}, None),
 }
 
 
@@ -32,7 +34,11 @@ def shown(figure: Figure) -> list[tuple[Any, ...]]:
 
 
 def test_each_way_to_give_figures_is_looked_at():
-    names = {name for name in vars(Figures) if not name.startswith("_")}
+    names = {
+        name
+        for name, made in vars(figures).items()
+        if isfunction(made) and name[0] != "_" and made.__module__ == figures.__name__
+    }
     assert names == {name for name in MADE if " " not in name}
 
 
@@ -51,5 +57,5 @@ def test_what_is_counted_later_is_not_in_a_figure(way: str):
 
 
 def test_every_sample_names_the_process():
-    figure = Figures().counters("x", "X.", ["of"], {("a",): 1.0})
+    figure = figures.counters("x", "X.", ["of"], {("a",): 1.0})
     assert shown(figure) == [("x_total", {"process": "p", "of": "a"}, 1.0)]

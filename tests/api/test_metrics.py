@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from starlette.requests import Request
 
-from postern.api.figures import Figure, Figures
+from postern.api.figures import Figure
 from postern.api.metrics import (
     Metrics,
     blocked_loop_metrics,
@@ -256,7 +256,7 @@ async def test_the_size_of_the_database_and_of_what_is_bounded_in_it():
 async def test_the_event_loop_reads_what_it_counts_and_no_other_thread():
     threads = set()
 
-    def collect(figures: Figures) -> list[Figure]:
+    def collect() -> list[Figure]:
         threads.add(get_ident())
         return []
 

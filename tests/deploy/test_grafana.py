@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from deploy.checks.grafana import as_rules, panels, queries
-from postern.api.figures import Figures
 from postern.api.gateway_metrics import GatewayFigures, gateway_metrics
 from postern.api.metric_families import families
 from postern.api.metrics import (
@@ -36,14 +35,13 @@ ALL = [expression for each in queries(FILE).values() for expression in each]
 async def test_every_metric_and_label_of_the_queries_is_one_that_a_running_server_has(
     reported: Mapping[str, set[str]],  # noqa: F811
 ) -> None:
-    read = Figures()
-    rare = [*grant_metrics(dict, {"renewed": 1}, Histogram([1.0]))(read)]  # there is none at the start
-    rare += thread_metrics(RequestCounts(dict), lambda: {"hello": 1}, lambda: {"hello": 1})(read)
-    rare += finding_metrics(lambda: {"new-network": 1}, lambda: {"started": 1})(read)
-    rare += revocation_metrics(lambda: 1, lambda: 0.5)(read)
+    rare = [*grant_metrics(dict, {"renewed": 1}, Histogram([1.0]))()]  # there is none at the start
+    rare += thread_metrics(RequestCounts(dict), lambda: {"hello": 1}, lambda: {"hello": 1})()
+    rare += finding_metrics(lambda: {"new-network": 1}, lambda: {"started": 1})()
+    rare += revocation_metrics(lambda: 1, lambda: 0.5)()
     figures = GatewayFigures(1, 0, {"opened": 1}, 0, 0, {"madrid-1": 0.01})
-    rare += gateway_metrics(lambda: {"madrid": figures})(read)
-    rare += blocked_loop_metrics(lambda: {"hello": 1})(read)
+    rare += gateway_metrics(lambda: {"madrid": figures})()
+    rare += blocked_loop_metrics(lambda: {"hello": 1})()
     reported = {
         **reported,
         **{each.name: set(each.labels) for family in families("p", rare) for each in family.samples},

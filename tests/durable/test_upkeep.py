@@ -8,7 +8,6 @@ from sqlalchemy import Connection, Engine
 from structlog.testing import capture_logs
 
 from postern.api.durable_metrics import durable_metrics
-from postern.api.figures import Figures
 from postern.api.metric_families import families
 from postern.durable.upkeep import Upkeep
 from postern.journal.durable_runs import NODE
@@ -83,7 +82,7 @@ async def test_runs_that_wait_for_a_run_with_the_same_key_are_counted_by_workflo
     put(engine, durable_row("1", concurrency_key="k"), durable_row("2", "ready", attempt=0, concurrency_key="k"))
     place = Place(engine)
     await place.look(2)
-    figures = durable_metrics(dict, lambda: 0, lambda: place.upkeep.waiting_for_key)(Figures())
+    figures = durable_metrics(dict, lambda: 0, lambda: place.upkeep.waiting_for_key)()
     samples = [sample for each in families("p", figures) for sample in each.samples]
     found = {sample.name: (sample.labels.get("workflow"), sample.value) for sample in samples}
     assert found["postern_durable_runs_waiting_for_key"] == ("hello", 1)

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import postern.gateway
-from postern.api.figures import Figures
 from postern.api.gateway_metrics import GatewayFigures, gateway_metrics
 from postern.api.metric_families import families
 from postern.gateway.agent_link import LAST_CALLS
@@ -24,7 +23,7 @@ def test_every_reason_has_a_row():
 
 def test_every_metric_has_a_row_with_its_labels():
     figures = GatewayFigures(1, 1, {"opened": 1}, 1, 1, {"madrid-1": 0.1})
-    made = families("process", gateway_metrics(lambda: {"madrid": figures})(Figures()))
+    made = families("process", gateway_metrics(lambda: {"madrid": figures})())
     names = {family.name + ("_total" if family.type == "counter" else ""): family.samples[0].labels for family in made}
     rows = dict(re.findall(r"^\| `(postern_gateway_[a-z_]+)` \| ([^|]*) \|", PAGE, re.MULTILINE))
     shown = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows.items()}

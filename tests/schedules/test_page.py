@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from postern.access.caller import BY_SERVER
-from postern.api.figures import Figures
 from postern.api.own_run_metrics import failure_metrics, schedule_metrics
 from postern.authoring.workflow import Workflow
 from postern.failures import notices, notifier
@@ -57,5 +56,5 @@ def test_the_pages_name_the_states_kinds_and_outcomes():
     assert all(f"`{outcome}`" in failures for outcome in notifier.OUTCOMES)
     assert all(f"`{outcome}`" in schedules for outcome in scheduler.OUTCOMES)
     assert all(f"| `{kind}`" in page("authoring") for kind in BY_SERVER)
-    names = [each.name for made in (schedule_metrics, failure_metrics) for each in made(dict)(Figures())]
+    names = [each.name for made in (schedule_metrics, failure_metrics) for each in made(dict)()]
     assert all(name in schedules + failures for name in names), names

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Protocol
 
-from postern.api.figures import Collect, Figure, Figures
+from postern.api.figures import Collect, Figure, counters, gauges
 
 
 class Written(Protocol):
@@ -37,21 +37,17 @@ class Checkpointed(Protocol):
 def audit_metrics(events: Written, checkpoints: Checkpointed) -> Collect:
     """Metrics of events and checkpoints."""
 
-    def collect(figures: Figures) -> Iterable[Figure]:
+    def collect() -> Iterable[Figure]:
         totals = {("written",): events.written, ("lost",): events.lost}
-        yield figures.counters(
-            "postern_audit_events", "Events of the audit log, by what became of them.", ["outcome"], totals
-        )
+        yield counters("postern_audit_events", "Events of the audit log, by what became of them.", ["outcome"], totals)
         waiting = {"": float(events.waiting)}
-        yield figures.gauges(
-            "postern_audit_events_waiting", "Events of the audit log that are not written yet.", waiting
-        )
-        yield figures.gauges(
+        yield gauges("postern_audit_events_waiting", "Events of the audit log that are not written yet.", waiting)
+        yield gauges(
             "postern_audit_checkpoint_timestamp_seconds",
             "When the last checkpoint was made.",
             {"": checkpoints.last_at},
         )
         failing = {"": float(bool(checkpoints.why_not))}
-        yield figures.gauges("postern_audit_checkpoint_failing", "1 if no checkpoint can be made now.", failing)
+        yield gauges("postern_audit_checkpoint_failing", "1 if no checkpoint can be made now.", failing)
 
     return collect

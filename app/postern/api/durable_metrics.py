@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from postern.api.figures import Collect, Figure, Figures
+from postern.api.figures import Collect, Figure, counters, gauges
 
 PHASES = ("ready", "running", "waiting", "parked")
 
@@ -15,21 +15,21 @@ def durable_metrics(
     """How many durable runs that have not ended are in each phase, in all server processes, how many of each workflow
     wait for a run with the same concurrency key, and how many were taken over from a dead process by this one."""
 
-    def collect(figures: Figures) -> Iterable[Figure]:
+    def collect() -> Iterable[Figure]:
         found = phases()
-        yield figures.gauges(
+        yield gauges(
             "postern_durable_runs",
             "Durable runs that have not ended, of all server processes, by phase.",
             {phase: found.get(phase, 0) for phase in PHASES},
             "phase",
         )
-        yield figures.gauges(
+        yield gauges(
             "postern_durable_runs_waiting_for_key",
             "Durable runs that are ready, and wait until a run with the same concurrency key has ended.",
             waiting_for_key(),
             "workflow",
         )
-        yield figures.counters(
+        yield counters(
             "postern_durable_takeovers",
             "Durable runs that this server process took over from one that had died or did not beat.",
             (),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from postern.api.figures import Collect, Figure, Figures
+from postern.api.figures import Collect, Figure, counters, gauges, gauges_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,27 +22,27 @@ class GatewayFigures:
 def gateway_metrics(gateways: Callable[[], Mapping[str, GatewayFigures]]) -> Collect:
     """`gateways` returns the figures of each gateway."""
 
-    def collect(figures: Figures) -> Iterable[Figure]:
+    def collect() -> Iterable[Figure]:
         found = gateways()
-        yield figures.gauges(
+        yield gauges(
             "postern_gateway_agents",
             "Agents that are connected to this server process and take tunnels.",
             {gateway: each.agents for gateway, each in found.items()},
             "gateway",
         )
-        yield figures.gauges(
+        yield gauges(
             "postern_gateway_tunnels",
             "Tunnels that are open.",
             {gateway: each.tunnels for gateway, each in found.items()},
             "gateway",
         )
-        yield figures.counters(
+        yield counters(
             "postern_gateway_calls",
             "Tunnels by how they were opened: opened, or the reason why not.",
             ("gateway", "outcome"),
             {(gateway, outcome): total for gateway, each in found.items() for outcome, total in each.outcomes.items()},
         )
-        yield figures.counters(
+        yield counters(
             "postern_gateway_bytes",
             "Bytes of links, with their framing.",
             ("gateway", "direction"),
@@ -52,7 +52,7 @@ def gateway_metrics(gateways: Callable[[], Mapping[str, GatewayFigures]]) -> Col
                 for direction, total in (("received", each.received), ("sent", each.sent))
             },
         )
-        yield figures.gauges_by(
+        yield gauges_by(
             "postern_gateway_round_trip_seconds",
             "How long the last ping of an agent took.",
             ("gateway", "agent"),

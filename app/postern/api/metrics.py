@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from postern.api.figures import Collect, Figure, Figures
+from postern.api.figures import Collect, Figure, counters, gauges, gauges_by, histograms, info
 from postern.api.health import NO_STORE
 from postern.histogram import Batches, Histogram
 from postern.triggers.request_counts import RequestCounts
@@ -79,8 +79,7 @@ class Metrics:
 
     def _read(self) -> list[Figure]:
         self._before()
-        figures = Figures()
-        return [figure for collect in self._collect for figure in collect(figures)]
+        return [figure for collect in self._collect for figure in collect()]
 
     def _text(self, figures: Iterable[Figure]) -> tuple[str, bytes]:
         from postern.api.metric_families import exposition  # Prometheus's library: the first scrape loads it
@@ -101,16 +100,14 @@ def request_metrics(
     """Metrics of requests to triggers. `running` and `abandoned` return the number of unfinished runs by workflow, and
     how many of them were cancelled and go on all the same."""
 
-    def collect(figures: Figures) -> Iterable[Figure]:
+    def collect() -> Iterable[Figure]:
         labels = ("workflow", "mode", "outcome")
-        yield figures.counters("postern_requests", "Requests to triggers by how they ended.", labels, requests.totals())
-        yield figures.histograms(
+        yield counters("postern_requests", "Requests to triggers by how they ended.", labels, requests.totals())
+        yield histograms(
             "postern_run_duration_seconds", "How long runs took, by workflow.", requests.durations(), "workflow"
         )
-        yield figures.gauges(
-            "postern_runs_running", "Runs that have not ended.", _labelled(requests, running()), "workflow"
-        )
-        yield figures.gauges(
+        yield gauges("postern_runs_running", "Runs that have not ended.", _labelled(requests, running()), "workflow")
+        yield gauges(
             "postern_runs_abandoned",
             "Runs that were cancelled or timed out, and whose code has not ended.",
             _labelled(requests, abandoned()),
@@ -125,14 +122,14 @@ def thread_metrics(
 ) -> Collect:
     """Who holds the threads for `def` code, and who waits for one; `busy` and `waiting` return numbers by workflow."""
 
-    def collect(figures: Figures) -> Iterable[Figure]:
-        yield figures.gauges(
+    def collect() -> Iterable[Figure]:
+        yield gauges(
             "postern_threads_busy",
             "Threads that `def` workflows and steps hold.",
             _labelled(requests, busy()),
             "workflow",
         )
-        yield figures.gauges(
+        yield gauges(
             "postern_threads_waiting",
             "Runs and steps that wait for a thread: their code has not begun.",
             _labelled(requests, waiting()),
@@ -144,8 +141,8 @@ def thread_metrics(
 
 def blocked_loop_metrics(counts: Callable[[], Mapping[str, int]]) -> Collect:
     """How often the code of each workflow blocked the event loop."""
-    return lambda figures: [
-        figures.counters(
+    return lambda: [
+        counters(
             "postern_event_loop_blocked",
             "How often code of a workflow held up all requests for more than 0.2 s.",
             ("workflow",),
@@ -157,8 +154,8 @@ def blocked_loop_metrics(counts: Callable[[], Mapping[str, int]]) -> Collect:
 def key_metrics(ages: Callable[[], Mapping[str, float | None]]) -> Collect:
     """Metrics of signing keys; `ages` returns seconds by tenant, None if its keys were never fetched."""
 
-    def collect(figures: Figures) -> Iterable[Figure]:
-        yield figures.gauges(
+    def collect() -> Iterable[Figure]:
+        yield gauges(
             "postern_signing_keys_age_seconds",
             "Time since the signing keys were fetched; +Inf if never.",
             {tenant: float("inf") if age is None else age for tenant, age in ages().items()},
@@ -170,20 +167,18 @@ def key_metrics(ages: Callable[[], Mapping[str, float | None]]) -> Collect:
 
 def node_metrics(nodes: Callable[[], int]) -> Collect:
     """How many server processes share the journal."""
-    return lambda figures: [figures.gauges("postern_nodes", "Server processes that share the journal.", {"": nodes()})]
+    return lambda: [gauges("postern_nodes", "Server processes that share the journal.", {"": nodes()})]
 
 
 def catalog_metrics(faults: Callable[[], int]) -> Collect:
     """How many files of the catalog are faulty."""
-    return lambda figures: [
-        figures.gauges("postern_catalog_faults", "Files that cannot be served as written.", {"": faults()})
-    ]
+    return lambda: [gauges("postern_catalog_faults", "Files that cannot be served as written.", {"": faults()})]
 
 
 def secret_metrics(ends: Callable[[], Mapping[str, float]]) -> Collect:
     """When secrets of the settings expire, in Unix seconds."""
-    return lambda figures: [
-        figures.gauges(
+    return lambda: [
+        gauges(
             "postern_secret_expires_timestamp_seconds",
             "When secrets and certificates named in the settings expire; those without an expiry date are left out.",
             ends(),
@@ -197,13 +192,13 @@ def grant_metrics(
 ) -> Collect:
     """How many grants there are by connection and state, without their owners, and how refreshes of tokens ended."""
 
-    def collect(figures: Figures) -> Iterable[Figure]:
-        yield figures.gauges_by(
+    def collect() -> Iterable[Figure]:
+        yield gauges_by(
             "postern_grants", "Connections that people connect, by state.", ("connection", "state"), states()
         )
-        outcomes = {(outcome,): total for outcome, total in list(refreshes.items())}
-        yield figures.counters("postern_grant_refreshes", "Refreshes of granted tokens.", ("outcome",), outcomes)
-        yield figures.histograms("postern_grant_refresh_seconds", "Duration of a refresh.", {"": seconds})
+        outcomes = {(outcome,): total for outcome, total in refreshes.items()}
+        yield counters("postern_grant_refreshes", "Refreshes of granted tokens.", ("outcome",), outcomes)
+        yield histograms("postern_grant_refresh_seconds", "Duration of a refresh.", {"": seconds})
 
     return collect
 
@@ -211,11 +206,11 @@ def grant_metrics(
 def revocation_metrics(active: Callable[[], int], age: Callable[[], float | None]) -> Collect:
     """How many subjects are revoked, and how old that knowledge is."""
 
-    def collect(figures: Figures) -> Iterable[Figure]:
-        yield figures.gauges("postern_revocations", "People, applications and tokens that are revoked.", {"": active()})
+    def collect() -> Iterable[Figure]:
+        yield gauges("postern_revocations", "People, applications and tokens that are revoked.", {"": active()})
         seconds = age()
         known = {"": inf if seconds is None else seconds}
-        yield figures.gauges("postern_revocations_age_seconds", "Seconds since revocations were read.", known)
+        yield gauges("postern_revocations_age_seconds", "Seconds since revocations were read.", known)
 
     return collect
 
@@ -223,28 +218,28 @@ def revocation_metrics(active: Callable[[], int], age: Callable[[], float | None
 def finding_metrics(found: Callable[[], Mapping[str, int]], alerts: Callable[[], Mapping[str, int]]) -> Collect:
     """How many findings this server process began, by kind, and how alerts ended."""
 
-    def collect(figures: Figures) -> Iterable[Figure]:
+    def collect() -> Iterable[Figure]:
         kinds = {(kind,): count for kind, count in found().items()}
-        yield figures.counters("postern_findings", "New findings.", ("kind",), kinds)
+        yield counters("postern_findings", "New findings.", ("kind",), kinds)
         results = {(result,): count for result, count in alerts().items()}
-        yield figures.counters("postern_alerts", "Alerts by how they ended.", ("result",), results)
+        yield counters("postern_alerts", "Alerts by how they ended.", ("result",), results)
 
     return collect
 
 
 def build_metrics(version: str) -> Collect:
     """The running version."""
-    return lambda figures: [figures.info("postern_build", "The running version.", {"version": version})]
+    return lambda: [info("postern_build", "The running version.", {"version": version})]
 
 
 def journal_metrics(journal: JournalCounts) -> Collect:
     """Metrics of the journal's commits."""
 
-    def collect(figures: Figures) -> Iterable[Figure]:
+    def collect() -> Iterable[Figure]:
         sizes, seconds = journal.batches.sizes, journal.batches.seconds
-        yield figures.gauges("postern_journal_queue_length", "Writes that wait for a commit.", {"": journal.queued})
-        yield figures.histograms("postern_journal_batch_size", "Writes of one commit.", {"": sizes})
-        yield figures.histograms("postern_journal_commit_seconds", "Duration of a commit.", {"": seconds})
+        yield gauges("postern_journal_queue_length", "Writes that wait for a commit.", {"": journal.queued})
+        yield histograms("postern_journal_batch_size", "Writes of one commit.", {"": sizes})
+        yield histograms("postern_journal_commit_seconds", "Duration of a commit.", {"": seconds})
 
     return collect
 
@@ -252,11 +247,11 @@ def journal_metrics(journal: JournalCounts) -> Collect:
 def storage_metrics(found: Callable[[], StorageSums]) -> Collect:
     """Metrics of what is stored, as it was found at the last look."""
 
-    def collect(figures: Figures) -> Iterable[Figure]:
+    def collect() -> Iterable[Figure]:
         sums = found()
         parts = {"anonymous-runs": sum(sums.runs.values()), "idempotency-keys": sum(sums.keys.values())}
-        yield figures.gauges("postern_database_bytes", "Size of the database.", {"": sums.database})
-        yield figures.gauges(
+        yield gauges("postern_database_bytes", "Size of the database.", {"": sums.database})
+        yield gauges(
             "postern_stored_bytes", "Bytes that callers stored, of kinds of records that are bounded.", parts, "kind"
         )
 

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from postern.api.figures import Collect, Figure, Figures
+from postern.api.figures import Collect, Figure, counters
 
 
 def schedule_metrics(outcomes: Callable[[], Mapping[str, int]]) -> Collect:
     """What became of due times, decided by this server process."""
 
-    def collect(figures: Figures) -> Iterable[Figure]:
+    def collect() -> Iterable[Figure]:
         found = {(outcome,): count for outcome, count in outcomes().items()}
-        yield figures.counters("postern_schedules", "Due times of schedules by outcome.", ("outcome",), found)
+        yield counters("postern_schedules", "Due times of schedules by outcome.", ("outcome",), found)
 
     return collect
 
@@ -18,8 +18,8 @@ def schedule_metrics(outcomes: Callable[[], Mapping[str, int]]) -> Collect:
 def failure_metrics(outcomes: Callable[[], Mapping[str, int]]) -> Collect:
     """What became of failures of workflows with on_failure, on this server process."""
 
-    def collect(figures: Figures) -> Iterable[Figure]:
+    def collect() -> Iterable[Figure]:
         found = {(outcome,): count for outcome, count in outcomes().items()}
-        yield figures.counters("postern_failure_notices", "Failed runs by what became of them.", ("outcome",), found)
+        yield counters("postern_failure_notices", "Failed runs by what became of them.", ("outcome",), found)
 
     return collect

@@ -36,7 +36,7 @@ Count = Callable[[str, str, str], None]
 class RequestCounts:
     """Requests by workflow, access mode and outcome, and the durations of runs by workflow. `served` returns the names
     in the catalog: only those are counted by name. When there are too many names, those no longer in the catalog are
-    dropped. It belongs to one event loop; another thread may read after `settle`."""
+    dropped. It belongs to one event loop, whose thread alone reads it."""
 
     def __init__(self, served: Callable[[], Collection[str]], most: int = MOST_WORKFLOWS) -> None:
         self._served = served
