@@ -20,6 +20,7 @@ from postern.ids import new_id
 from postern.local_tenant import LocalTenant
 from postern.settings import load_settings
 from tests.connections.calling import serving
+from tests.garbage import garbage
 from tests.table import table
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
@@ -115,6 +116,18 @@ async def calls_later(ctx: Context) -> list:
 @workflow(access=anonymous())
 async def calls_light(ctx: Context) -> str:
     return await ctx.call("light")
+
+@workflow(access=anonymous())
+async def waits(ctx: Context) -> None:
+    await asyncio.sleep(0.3)
+
+@workflow(access=anonymous(), timeout=0.2)
+async def gathers(ctx: Context, names: list[str]) -> list:
+    return await asyncio.gather(*(ctx.call(name) for name in names))
+
+@workflow(access=anonymous(), timeout=0.2)
+async def gathers_steps(ctx: Context, names: list[str]) -> list:
+    return await asyncio.gather(*(ctx.step(lambda name=name: ctx.call(name)) for name in names))
 """
 
 
@@ -228,6 +241,28 @@ async def test_what_a_called_run_came_to_is_reported_once(server: AsyncClient, l
 
 async def test_a_stateless_workflow_is_called_without_a_key(server: AsyncClient):
     assert (await server.post("/triggers/calls-light")).json() == "light"
+
+
+@table(
+    ("names", "status"),
+    [
+        (["light", "light"], 200),
+        (["waits", "waits"], 504),
+        (["waits", "fails"], 500),
+        (["fails", "fails"], 500),
+        (["nowhere", "waits"], 500),
+    ],
+)
+@pytest.mark.parametrize("workflow", ["gathers", "gathers-steps"])
+async def test_calls_at_the_same_time_leave_no_garbage_however_they_end(
+    server: AsyncClient, workflow: str, names: list[str], status: int
+):
+    """Each of them is a task of its own, which keeps the error that it ended with."""
+    await server.post(f"/triggers/{workflow}", json=names)  # what is made once
+    with garbage() as found:
+        answer = await server.post(f"/triggers/{workflow}", json=names)
+    assert answer.status_code == status
+    assert not {name: count for name, count in found.items() if ".connections." in name or ".authoring." in name}
 
 
 async def test_many_chains_at_a_time_do_not_wait_for_one_another(server: AsyncClient):

@@ -133,6 +133,8 @@ class EntryClient(AsyncClient):
                     raise NoCredential(no_credential(self._entry), request=request) from None
                 raise ReadTimeout(too_late(self._entry), request=request) from None
             raise
+        finally:
+            del timeout  # it has the task, whose error has this frame
         if request.extensions.get(RENEWED):
             log.warning("call-not-repeated", entry=self._entry, fix=_STREAMED)
         return response

@@ -182,13 +182,14 @@ class Steps:
 def _retry_decision() -> Callable[[BaseException], bool]:
     """The function that decides whether to retry after an error. It does not retry if the task was cancelled meanwhile,
     even if the step's function raised another error then."""
+    before = _cancellations()
+    return lambda error: _cancellations() <= before and worth_retrying(error)
+
+
+def _cancellations() -> int:
+    """How often the current task was cancelled. Nothing keeps the task itself: its error would refer to what does."""
     task = asyncio.current_task()
-    before = task.cancelling() if task is not None else 0
-
-    def decide(error: BaseException) -> bool:
-        return not (task is not None and task.cancelling() > before) and worth_retrying(error)
-
-    return decide
+    return task.cancelling() if task is not None else 0
 
 
 def _error(state: RetryCallState) -> BaseException:

@@ -16,24 +16,37 @@ PARTS = 20
 async def awake_timeout(seconds: float, clock: Callable[[], float] | None = None) -> AsyncIterator[None]:
     """As `asyncio.timeout`: raises TimeoutError after so many seconds in which the event loop ran. `clock` is that of
     the loop unless given."""
-    loop = asyncio.get_running_loop()
-    time = clock or loop.time
-    tick = seconds / PARTS
-    async with asyncio.timeout(None) as limit:
-        left, last = seconds, time()
-        handle: asyncio.TimerHandle | None = None
-
-        def passed() -> None:
-            nonlocal left, last, handle
-            now = time()
-            left, last = left - min(now - last, 2 * tick), now
-            if left <= 0:
-                limit.reschedule(loop.time())
-            else:
-                handle = loop.call_later(tick, passed)
-
-        handle = loop.call_later(tick, passed)
-        try:
+    tick = _Ticks(seconds, clock or asyncio.get_running_loop().time)
+    try:
+        async with tick.limit:
+            tick.next()
             yield
-        finally:
-            handle.cancel()
+    finally:
+        tick.end()
+
+
+class _Ticks:
+    """Looks at the clock again and again, and lets the limit expire."""
+
+    def __init__(self, seconds: float, time: Callable[[], float]) -> None:
+        self.limit = asyncio.timeout(None)
+        self._loop = asyncio.get_running_loop()
+        self._time, self._part = time, seconds / PARTS
+        self._left, self._last = seconds, time()
+
+    def next(self) -> None:
+        """Look again after one part."""
+        self._handle = self._loop.call_later(self._part, self._look)
+
+    def end(self) -> None:
+        """Stop. The limit has the task, whose error has the frames that have this object."""
+        self._handle.cancel()
+        del self.limit
+
+    def _look(self) -> None:
+        now = self._time()
+        self._left, self._last = self._left - min(now - self._last, 2 * self._part), now
+        if self._left <= 0:
+            self.limit.reschedule(self._loop.time())
+        else:
+            self.next()
