@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import subprocess
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -34,6 +35,9 @@ LONGEST_ID = 200
 
 AS_A_SERVER = writer_process.start_writer
 """How a server starts its writer."""
+
+LONGEST_END = 10.0
+"""Seconds until an abandoned import has ended on a slow machine."""
 
 _ABSENT = object()
 
@@ -150,6 +154,18 @@ def context_is_left_as_it_was() -> Iterator[None]:
     left = [variable.name for variable, value in copy_context().items() if before.get(variable, _ABSENT) is not value]
     if left:
         pytest.fail(f"The test leaves {', '.join(left)} changed in the context.")
+
+
+@pytest.fixture(autouse=True)
+def imports_have_ended() -> Iterator[None]:
+    """A test whose abandoned import goes on fails: what the import holds would be garbage at any time later, in the
+    middle of another test."""
+    yield
+    importing = [thread for thread in threading.enumerate() if thread.name.startswith("import ")]
+    for thread in importing:
+        thread.join(LONGEST_END)
+    if left := [thread.name for thread in importing if thread.is_alive()]:
+        pytest.fail(f"The test leaves threads: {', '.join(left)}. A module that hangs has to sleep again and again.")
 
 
 @pytest.hookimpl(tryfirst=True)
