@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -477,6 +478,34 @@ async def test_an_idle_connection_is_closed_after_its_time_and_each_request_begi
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(client.reader.read(1), 0.1)
         assert await client.closed() == b""
+
+
+class Digests(Echo):
+    """Notes the digests of the tokens that came, and answers with nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[bytes] = []
+
+    async def __call__(self, scope, receive, send):
+        self.found.append(scope[EXCHANGE].digest(dict(scope["headers"])[b"authorization"]))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def test_a_connection_knows_the_digest_of_its_last_token_and_of_no_other():
+    app = Digests()
+    tokens = [b"Bearer one", b"Bearer one", b"Bearer two", b"Bearer one", b"bearer one", b"Basic b25l", b"Bearer "]
+    async with serving(app=app) as running:
+        client = await running.connect()
+        for token in tokens:
+            client.send(b"GET / HTTP/1.1\r\n" + HOST + b"Authorization: " + token + b"\r\n\r\n")
+            assert (await client.answer())[0] == 204
+            connection: Any = next(iter(running.state.connections))
+            assert len(connection.digests) == 1
+    digests = [sha256(token.removeprefix(b"Bearer ")).digest() for token in tokens[:4]]
+    assert app.found == [*digests, b"", b"", b""]
+    assert connection.digests == {}
 
 
 class AtOnce(Echo):

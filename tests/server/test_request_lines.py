@@ -69,6 +69,9 @@ async def test_what_ends_a_stream_is_passed_on_and_every_answer_is_seen():
         fields = None
         done: ClassVar[list[str]] = []
 
+        def digest(self, authorization: bytes) -> bytes:
+            return authorization
+
         def whole_body(self) -> bytes:
             return b"body"
 

@@ -105,6 +105,9 @@ class Arrived:
         self.body = body
         self.fields: dict[bytes, bytes] | None = None
 
+    def digest(self, authorization: bytes) -> bytes:
+        raise AssertionError
+
     def answer_at_once(self, status: int, lines: bytes, content: bytes) -> bool:
         raise AssertionError
 

@@ -118,7 +118,7 @@ async def test_the_ways_that_a_token_may_come(scheme, peer, named, fields, wrong
         seen.append(headers)
         return ANYONE
 
-    def recall(authorization: bytes) -> None:
+    def recall(authorization: bytes, _: Any) -> None:
         seen.append(authorization)
 
     identification = Identification(recall, identify)
@@ -145,7 +145,7 @@ async def test_the_ways_that_a_token_may_come(scheme, peer, named, fields, wrong
 async def test_a_proxys_word_beside_another_one_is_not_taken(said):
     """A trusted proxy may have put its own beside that of a client."""
     names = [(b"authorization", b"Bearer x"), *((b"x-forwarded-proto", word.encode()) for word in said)]
-    identification = Identification(lambda _: None, lambda _: pytest.fail("looked at the token"))
+    identification = Identification(lambda *_: None, lambda _: pytest.fail("looked at the token"))
     with pytest.raises(Problem) as caught:
         identification.identify({"scheme": "https", "client": (LOCAL, 4711), "headers": names})
     assert caught.value.reason == BY_PROXY

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from postern.access import claims_request
@@ -177,12 +178,12 @@ def _requirements(
     """The requirements of this access mode, in order. The authentication context is the last one: only callers who may
     use the trigger otherwise are asked to sign in again."""
     scopes, roles, clients = frozenset(access.scopes), frozenset(access.roles), frozenset(access.clients)
-    yield _one_of("tenant-allowed", lambda caller: caller.tenant_id, tenants, "Your tenant may not use this trigger.")
+    yield _one_of("tenant-allowed", attrgetter("tenant_id"), tenants, "Your tenant may not use this trigger.")
     yield audience
     yield from _kinds(access)
     if clients:
         advice = "The application that requested this token may not use this trigger."
-        yield _one_of("client", lambda caller: caller.client_id, clients, advice)
+        yield _one_of("client", attrgetter("client_id"), clients, advice)
     if scopes:
         yield Requirement(
             "scope",
@@ -202,7 +203,7 @@ def _requirements(
     if people is not None:
         listed = frozenset(person.object_id for person in people)
         advice = "Object id {found} is not on the list of this trigger."
-        yield _one_of("listed", lambda caller: caller.object_id, listed, advice)
+        yield _one_of("listed", attrgetter("object_id"), listed, advice)
     if context:
         yield _auth_context(context)
 

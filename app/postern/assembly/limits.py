@@ -55,7 +55,7 @@ class RequestLimits:
         if taken is None:
             return
         if (quota := taken.exceeded) is None:
-            scope[ADDED] = taken.behind(scope[ADDED]) if ADDED in scope else taken.headers
+            scope[ADDED] = taken.behind(before) if (before := scope.get(ADDED)) else taken.headers
         elif self._sent_by_own_run(scope):
             scope[UNCOUNTED] = True
         else:
@@ -73,7 +73,7 @@ class RequestLimits:
         if taken is None:
             return
         if (quota := taken.exceeded) is None:
-            scope[ADDED] = taken.behind(scope[ADDED]) if ADDED in scope else taken.headers
+            scope[ADDED] = taken.behind(before) if (before := scope.get(ADDED)) else taken.headers
         else:
             _refuse(quota, taken, scope, "caller")
 

@@ -4,12 +4,17 @@ A check never holds the header's content: the operator reads what was wrong, nev
 """
 
 from collections.abc import Iterable
+from hashlib import sha256
 from typing import NoReturn
 
 from postern.access import Check, Refused
 
 MAX_TOKEN_BYTES = 64 * 1024
 """Larger than any token that Entra issues (200 groups are about 10 KiB), small enough to hash at any request."""
+
+BEARER = b"Bearer "
+"""The usual spelling of the scheme. A request that spells it otherwise (RFC 9110, section 11.1) is identified too, but
+not recalled."""
 
 _B64TOKEN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
 
@@ -42,6 +47,16 @@ def credentials(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     if not token or len(token) > MAX_TOKEN_BYTES:
         _malformed(f"{len(token)} bytes")
     return token
+
+
+def digest_of(credentials: bytes) -> bytes:
+    """What a token is known by: memory of tokens has this (SHA-256), never a token."""
+    return sha256(credentials).digest()
+
+
+def digest_of_field(authorization: bytes) -> bytes:
+    """The digest of the token in an Authorization field with the usual spelling of the scheme; b"" for others."""
+    return digest_of(authorization[len(BEARER) :]) if authorization.startswith(BEARER) else b""
 
 
 def b64token(token: bytes) -> str:

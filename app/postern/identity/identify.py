@@ -3,12 +3,11 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from hashlib import sha256
 from typing import NamedTuple
 
 from postern.access import REVOKED, Caller, Check, NoRevocations, Refused, Revocations
 from postern.errors import Problem
-from postern.identity.bearer import b64token, credentials
+from postern.identity.bearer import b64token, credentials, digest_of, digest_of_field
 from postern.identity.claims import caller_of
 from postern.identity.id_token import Person, Wanted, verify_id_token
 from postern.identity.issuers import NO_TENANT, Tenant
@@ -17,9 +16,6 @@ from postern.identity.token import Parsed, checks, claimed_tenant, parse, read, 
 
 MAX_LEEWAY = 300
 MAX_REMEMBERED = 10_000
-BEARER = b"Bearer "
-"""The usual spelling of the scheme. A request that spells it otherwise (RFC 9110, section 11.1) is identified too, but
-not recalled."""
 
 
 class _Remembered(NamedTuple):
@@ -104,18 +100,17 @@ class Identity:
                 loop.cancel()
             await asyncio.gather(*loops.values(), return_exceptions=True)
 
-    def recall(self, authorization: bytes) -> Caller | None:
+    def recall(self, authorization: bytes, digest: Callable[[bytes], bytes] = digest_of_field) -> Caller | None:
         """The Caller of a request's only Authorization header, if its token was verified before; None if `identify`
-        has to check it. It is called at nearly every request, so it does as little as possible."""
-        if not authorization.startswith(BEARER):
-            return None
-        return self._known(sha256(authorization[len(BEARER) :]).digest())
+        has to check it. It is called at nearly every request, so it does as little as possible: `digest` is
+        `digest_of_field`, or a memory of what that returned."""
+        return self._known(digest(authorization))
 
     async def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
         """The verified Caller. Raises Refused, or Problem: `identity-unavailable` without signing keys, and
         `revocations-unavailable` while it is not known whose access has ended."""
         token = credentials(headers)
-        digest = sha256(token).digest()
+        digest = digest_of(token)
         return self._known(digest) or await self._verify(b64token(token), digest)
 
     def forget(self, which: Callable[[Caller], bool]) -> None:

@@ -62,6 +62,8 @@ class ClientConnection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._clean = copy_context()
+        self.digests: dict[bytes, bytes] = {}
+        """That of the last Authorization field (see Cycle.digest)."""
         self._outgoing = outgoing_of(server_state)
         self._unwritten = self._outgoing.waiting
 
@@ -85,6 +87,7 @@ class ClientConnection(HttpToolsProtocol):
             self._linger_timer.cancel()
         self._outgoing.leave(self)
         self.pipeline.clear()
+        self.digests.clear()
         if self._underway is not None and not self._underway.response_complete:
             self._underway.disconnected = True
             self._underway.message_event.set()

@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 from uvicorn._types import ASGI3Application, ASGIReceiveEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from postern.identity.bearer import digest_of_field
 from postern.logs import Coalesced
 from postern.triggers.exchange import EXCHANGE
 
@@ -105,6 +106,17 @@ class Cycle(RequestResponseCycle):
             self.transport.close()
         else:
             await self.send_500_response()
+
+    def digest(self, authorization: bytes) -> bytes:
+        """For the Exchange. Most requests of a connection have the same field, and a lookup by Python's hash, which is
+        keyed, takes a fourth of the time of SHA-256. It compares nothing unless all 64 bits of the hashes are equal, so
+        its time says nothing of a token that another client has sent through the same proxy."""
+        digests = self.protocol.digests
+        if (digest := digests.get(authorization)) is None:
+            digest = digest_of_field(authorization)
+            digests.clear()
+            digests[authorization] = digest
+        return digest
 
     def whole_body(self) -> bytes | None:
         """The body, if it has arrived whole and was not taken yet."""

@@ -28,6 +28,7 @@ class _Seen:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self.digest = exchange.digest
         self.whole_body = exchange.whole_body
         self.unframed = exchange.unframed
         self.cut_off = exchange.cut_off

@@ -16,6 +16,9 @@ class Exchange(Protocol):
     def fields(self) -> Mapping[bytes, bytes] | None:
         """The headers by name."""
 
+    def digest(self, authorization: bytes) -> bytes:
+        """What `identity.bearer.digest_of_field` returns. A connection knows that of its last request."""
+
     def whole_body(self) -> bytes | None:
         """The body, if it has arrived whole and was not taken yet."""
 

@@ -45,7 +45,7 @@ from postern.triggers.rejections import DELAYED, Rejections, address_of, trace_i
 from postern.triggers.reply import Answer, Later, Send, problem_reply, reply, reply_at_once
 from postern.triggers.request_counts import Count
 from postern.triggers.requested import holder_in, idempotency_key, request_of
-from postern.triggers.secure_transport import Scope
+from postern.triggers.secure_transport import Digest, Scope
 from postern.triggers.stream_reply import send_stream
 from postern.triggers.uploads import Uploads
 
@@ -78,7 +78,7 @@ class Pipeline:
     """
 
     triggers: Callable[[], Mapping[str, Trigger]]
-    recall: Callable[[Scope, Mapping[bytes, bytes]], Caller | None]
+    recall: Callable[[Scope, Mapping[bytes, bytes], Digest], Caller | None]
     identify: Callable[[Scope], Awaitable[Caller]]
     start: Start
     refused: Callable[[Refusal], bool]
@@ -121,7 +121,7 @@ class Pipeline:
         if trigger.context:
             apply(trigger.context)
         policy = trigger.policy
-        caller = self._known(trigger, scope, single) or await self._identify(trigger, scope)
+        caller = self._known(trigger, scope, exchange) or await self._identify(trigger, scope)
         admit(policy, caller)
         if (after := self.gate.after) is not None:
             after(trigger, caller, scope)
@@ -160,7 +160,7 @@ class Pipeline:
         later = request._prefer and run.outcome.status == ACCEPTED
         return await self.later(run, receive) if later else reply(run, console_on=self.console_on)
 
-    def _known(self, trigger: Trigger, scope: Scope, single: Mapping[bytes, bytes] | None) -> Caller | None:
+    def _known(self, trigger: Trigger, scope: Scope, exchange: Exchange | None) -> Caller | None:
         """The caller, if nothing has to be awaited to know it."""
         gate, workflow = self.gate, trigger.workflow
         if (workflow.networks or workflow.origins) and gate.reach is not None:  # nearly all have neither
@@ -169,7 +169,9 @@ class Pipeline:
             before(trigger, scope)
         if trigger.policy is OPEN:
             return ANYONE
-        return self.recall(scope, single) if single and isinstance(trigger.policy, Guarded) else None
+        if exchange is None or not (single := exchange.fields) or not isinstance(trigger.policy, Guarded):
+            return None
+        return self.recall(scope, single, exchange.digest)
 
     def _identify(self, trigger: Trigger, scope: Scope) -> Awaitable[Caller]:
         """The caller whose token or signed URL has to be checked. Without what checks signatures nobody is let in."""

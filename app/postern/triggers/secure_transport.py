@@ -12,6 +12,7 @@ from typing import Any
 
 from postern.access import Caller, refuse_outside
 from postern.errors import Problem, problem
+from postern.identity.bearer import digest_of_field
 from postern.loopback import is_loopback
 from postern.triggers.via import VIA
 
@@ -29,6 +30,7 @@ NO_ADDRESS = f"plain http without a client address, as over a Unix socket: use T
 
 Scope = MutableMapping[str, Any]
 Peer = tuple[str, int]
+Digest = Callable[[bytes], bytes]
 
 
 def wrong_with(scope: Scope, names: Iterable[bytes]) -> str:
@@ -62,7 +64,7 @@ class Identification:
 
     def __init__(
         self,
-        recall: Callable[[bytes], Caller | None],
+        recall: Callable[[bytes, Digest], Caller | None],
         identify: Callable[[Iterable[tuple[bytes, bytes]]], Awaitable[Caller]],
         mcp_scope: str = "",
     ) -> None:
@@ -70,15 +72,15 @@ class Identification:
         self._identify = identify
         self._mcp_scope = mcp_scope
 
-    def recall(self, scope: Scope, fields: Mapping[bytes, bytes]) -> Caller | None:
+    def recall(self, scope: Scope, fields: Mapping[bytes, bytes], digest: Digest = digest_of_field) -> Caller | None:
         """The caller of a request in which each header occurs once, if its token was verified before. Nearly every
-        request takes this path."""
+        request takes this path. `digest`: see Exchange."""
         authorization = fields.get(b"authorization")
         if authorization is None:
             return None
         if reason := wrong_with(scope, fields):
             raise insecure(reason)
-        caller = self._recall(authorization)
+        caller = self._recall(authorization, digest)
         if self._mcp_scope and caller is not None and VIA not in scope:
             refuse_outside(caller, self._mcp_scope)
         return caller
