@@ -488,7 +488,8 @@ class Digests(Echo):
         self.found: list[bytes] = []
 
     async def __call__(self, scope, receive, send):
-        self.found.append(scope[EXCHANGE].digest(dict(scope["headers"])[b"authorization"]))
+        if scope["path"] == "/identified":
+            self.found.append(scope[EXCHANGE].digest(dict(scope["headers"])[b"authorization"]))
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
@@ -499,13 +500,24 @@ async def test_a_connection_knows_the_digest_of_its_last_token_and_of_no_other()
     async with serving(app=app) as running:
         client = await running.connect()
         for token in tokens:
-            client.send(b"GET / HTTP/1.1\r\n" + HOST + b"Authorization: " + token + b"\r\n\r\n")
+            client.send(b"GET /identified HTTP/1.1\r\n" + HOST + b"Authorization: " + token + b"\r\n\r\n")
             assert (await client.answer())[0] == 204
             connection: Any = next(iter(running.state.connections))
-            assert len(connection.digests) == 1
+            assert list(connection.digests) == [token.strip()]
     digests = [sha256(token.removeprefix(b"Bearer ")).digest() for token in tokens[:4]]
     assert app.found == [*digests, b"", b"", b""]
     assert connection.digests == {}
+
+
+@pytest.mark.parametrize("next_request", [b"", b"Authorization: Bearer two\r\n", b"X-A: 1\r\nX-A: 2\r\n"])
+async def test_a_connection_forgets_a_token_with_its_next_request(next_request: bytes):
+    async with serving(app=Digests()) as running:
+        client = await running.connect()
+        for path, headers in ((b"/identified", b"Authorization: Bearer one\r\n"), (b"/anonymous", next_request)):
+            client.send(b"GET " + path + b" HTTP/1.1\r\n" + HOST + headers + b"\r\n")
+            assert (await client.answer())[0] == 204
+        connection: Any = next(iter(running.state.connections))
+        assert connection.digests == {}
 
 
 class AtOnce(Echo):

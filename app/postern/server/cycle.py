@@ -64,6 +64,8 @@ class Cycle(RequestResponseCycle):
         self.default_headers = protocol.server_state.default_headers
         self.on_response = protocol.on_response_complete
         self.keep_alive = keep_alive
+        if protocol.digests and (fields is None or fields.get(b"authorization") not in protocol.digests):
+            protocol.digests.clear()  # a token is in memory until the connection's next request, and no longer
         if protocol.expect_100_continue:
             self.waiting_for_100_continue = True
 
@@ -113,9 +115,7 @@ class Cycle(RequestResponseCycle):
         its time says nothing of a token that another client has sent through the same proxy."""
         digests = self.protocol.digests
         if (digest := digests.get(authorization)) is None:
-            digest = digest_of_field(authorization)
-            digests.clear()
-            digests[authorization] = digest
+            digest = digests[authorization] = digest_of_field(authorization)
         return digest
 
     def whole_body(self) -> bytes | None:
