@@ -37,10 +37,21 @@ async def unnamed():
 
 
 def kept_limits(text: str) -> Iterator[str]:
-    """The limits of time that have a name which is not deleted."""
+    """The limits of time that have a name which is not deleted: a variable in its own function, an attribute anywhere
+    in the module."""
     tree = ast.parse(text)
-    deleted = {ast.unparse(each) for node in ast.walk(tree) if isinstance(node, ast.Delete) for each in node.targets}
-    for node in ast.walk(tree):
+    attributes = {name for name in deleted(tree) if "." in name}
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from kept_in(function, attributes | deleted(function))
+
+
+def deleted(tree: ast.AST) -> set[str]:
+    return {ast.unparse(each) for node in ast.walk(tree) if isinstance(node, ast.Delete) for each in node.targets}
+
+
+def kept_in(function: ast.AST, released: set[str]) -> Iterator[str]:
+    for node in ast.walk(function):
         if isinstance(node, ast.Assign):
             named = [(target, node.value) for target in node.targets]
         elif isinstance(node, ast.withitem) and node.optional_vars is not None:
@@ -49,7 +60,7 @@ def kept_limits(text: str) -> Iterator[str]:
             continue
         for target, value in named:
             has_task = isinstance(value, ast.Call) and ast.unparse(value.func) in HAVE_A_TASK
-            if has_task and ast.unparse(target) not in deleted:
+            if has_task and ast.unparse(target) not in released:
                 yield f"{target.lineno}: {ast.unparse(target)}"
 
 
@@ -60,4 +71,5 @@ def test_no_frame_keeps_a_limit_of_time():
 
 def test_a_kept_limit_is_found():
     with_statement = "async def f():\n    async with asyncio.timeout(1) as limit:\n        await call()\n"
-    assert [len(list(kept_limits(text))) for text in (HELD, with_statement, RELEASED, UNNAMED)] == [1, 1, 0, 0]
+    kept = (HELD, with_statement, RELEASED + HELD)
+    assert [len(list(kept_limits(text))) for text in (*kept, RELEASED, UNNAMED)] == [1, 1, 1, 0, 0]

@@ -215,11 +215,8 @@ def _names_in(file: str, triggers: Mapping[str, Trigger]) -> list[str]:
 def _forgets(requests: NotedRequests, callers: Callers | None, ended: Callable[[Run], None]) -> Callable[[Run], None]:
     """The same, and the run's caller and what it sent are forgotten: also if its code goes on."""
 
-    noted = requests.noted
-
     def forgets(run: Run) -> None:
-        if run.id in noted:
-            requests.ended(run.id)
+        requests.ended(run.id)
         if callers is not None:
             callers.ended(run.id)
         ended(run)

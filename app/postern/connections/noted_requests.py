@@ -45,8 +45,6 @@ class NotedRequests:
         self._in_progress = in_progress
         self._now = now
         self._runs: dict[str, _OfRun] = {}
-        self.noted = self._runs.keys()
-        """The runs that have sent requests."""
 
     def of(self, ctx: "Context", entry: str, gateway: str) -> "Noting":
         """What notes the requests of a run by this entry."""

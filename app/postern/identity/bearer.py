@@ -50,7 +50,7 @@ def credentials(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 def digest_of(credentials: bytes) -> bytes:
-    """What a token is known by: memory of tokens has this (SHA-256), never a token."""
+    """The SHA-256 of a token, under which what was found out about it is remembered."""
     return sha256(credentials).digest()
 
 

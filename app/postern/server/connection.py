@@ -63,7 +63,7 @@ class ClientConnection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._clean = copy_context()
         self.digests: dict[bytes, bytes] = {}
-        """That of the last Authorization field (see Cycle.digest)."""
+        """What Cycle.digest returned for the last Authorization field, by that field; empty if there was none."""
         self._outgoing = outgoing_of(server_state)
         self._unwritten = self._outgoing.waiting
 
