@@ -17,6 +17,7 @@ from sqlalchemy import Connection, select, text
 
 from postern import Caller, Problem, Request, Workflow, workflow
 from postern.access import ANYONE
+from postern.authoring.call_result import Call
 from postern.errors import DatabaseFault
 from postern.ids import new_id
 from postern.journal import migrations
@@ -63,6 +64,13 @@ async def opened(url: str, patience: float = 5.0) -> AsyncIterator[Journal]:
         yield journal
     finally:
         await journal.aclose()
+
+
+async def idle(journal: Journal) -> None:
+    """Until the journal does not wake any more."""
+    async with asyncio.timeout(10):
+        while journal._ticks._timer is not None:
+            await asyncio.sleep(0.005)
 
 
 @pytest.fixture
@@ -238,11 +246,11 @@ async def test_an_event_loop_that_was_held_up_is_no_sign_of_a_database_that_is_a
         monkeypatch.setattr("postern.journal.journal.monotonic", lambda: next(clock))
         with monkeypatch.context() as patch:
             patch.setattr(journal._writer, "send", lambda data: None)
+            journal._ticks.stop()
             written = journal.end(ended(started()))
             journal._submit()
             for _ in ticks:
                 journal._tick()
-                journal._timer.cancel()  # type: ignore[union-attr]
         assert journal.available is available
         monkeypatch.setattr("postern.journal.journal.monotonic", time.monotonic)
         journal._writer.send(journal._sent.data)  # type: ignore[union-attr]
@@ -261,13 +269,13 @@ async def test_a_writer_that_takes_its_time_to_start_is_no_sign_of_a_database_th
     listen = journal._on_message
     journal._writer._received = heard.append
     await journal.start()
+    journal._ticks.stop()
     clock = accumulate([LONGEST_TICK] * 60, initial=1000.0)
     monkeypatch.setattr("postern.journal.journal.monotonic", lambda: next(clock))
     written = journal.end(ended(started()))
     journal._submit()
     for _ in range(55):  # 5.5 s
         journal._tick()
-        journal._timer.cancel()  # type: ignore[union-attr]
     monkeypatch.setattr("postern.journal.journal.monotonic", time.monotonic)
     assert journal.available
     while not heard:
@@ -462,3 +470,36 @@ async def test_a_database_of_a_newer_program_is_rejected(url):
 def test_a_database_that_cannot_be_had_is_said_by_the_name_of_its_setting(wrong):
     with pytest.raises(DatabaseFault, match="POSTERN_DATABASE_URL"):
         open_engine(wrong, writing=True)
+
+
+async def test_an_idle_journal_does_not_wake(file_url):
+    async with opened(file_url) as journal:
+        await idle(journal)
+        journal.begin(run := started())
+        assert journal._ticks._timer is not None
+        await journal.end(ended(run))
+        await idle(journal)
+
+
+@pytest.mark.parametrize("what", ["begin", "step", "call", "write soon"])
+async def test_what_waits_for_the_next_tick_wakes_an_idle_journal(what, file_url):
+    async with opened(file_url) as journal:
+        journal.begin(run := started())
+        await journal.write(partial(scalar, statement="SELECT 1"))
+        await idle(journal)
+        match what:
+            case "begin":
+                journal.begin(other := started())
+            case "step":
+                journal.note_step(run.id, Step(1, "fetch", succeeded=True, attempts=[]))
+            case "call":
+                journal.note_call(run.id, Call(1, None, "fetch", time.time()))
+            case "write soon":
+                journal.write_soon(partial(scalar, statement="SELECT 1"))
+        assert journal.queue.waits
+        await idle(journal)
+        assert not journal.queue.waits
+        if what == "begin":
+            assert (await record(journal, other.id))["state"] == "Running"
+            await journal.end(ended(other))
+        await journal.end(ended(run))

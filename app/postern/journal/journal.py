@@ -25,6 +25,7 @@ from postern.journal.reading.readers import READ_SECONDS, Readers
 from postern.journal.run import Run, Step
 from postern.journal.shares import ANONYMOUS, Holder
 from postern.journal.storage import Growth
+from postern.journal.ticks import Ticks
 from postern.journal.writing.pending import Operation, Sent
 from postern.journal.writing.queue import CROWDED, CROWDED_BYTES, Queue
 from postern.journal.writing.together import work_of
@@ -79,7 +80,7 @@ class Journal:
         self._readable = readable
         self.queue = Queue()
         self.growth = growth or Growth()
-        self._timer: asyncio.TimerHandle | None = None
+        self._ticks = Ticks(START_DELAY, self._tick)
         self._scheduled = False
         self._sent: Sent | None = None
         self._sent_at = self._ticked_at = self._waited = 0.0
@@ -96,7 +97,7 @@ class Journal:
         self.available = True
         self._ticked_at = monotonic()
         await self._writer.start()
-        self._timer = self._loop.call_later(START_DELAY, self._tick)
+        self._ticks.start()
 
     async def open(self) -> None:
         """Start, and wait until the database is open or one attempt has failed. Raises DatabaseFault if another attempt
@@ -118,16 +119,14 @@ class Journal:
             if self._sent is None:
                 self._submit(begun=True)
             await asyncio.sleep(0.005)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._ticks.stop()
         self._give_up()
         await self._writer.aclose(self._patience)
         await self._readers.aclose(self._patience)
 
     def abandon(self) -> None:
         """Disconnect from the writer at once, as the event loop is about to end. It writes the batch that it has."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._ticks.stop()
         self._writer.abandon()
 
     # Runs
@@ -136,6 +135,7 @@ class Journal:
         """Register a run that starts. Raises Problem `journal-unavailable` if it cannot be recorded."""
         self.admit(run)
         self.queue.begun[run.id] = run
+        self._ticks.need()
 
     def admit(self, run: Run) -> None:
         """Raise Problem `journal-unavailable` if this run cannot be recorded now, or if its caller has a full share of
@@ -165,10 +165,12 @@ class Journal:
     def note_step(self, run_id: str, step: Step) -> None:
         """Record a step that has ended, with the next batch."""
         self.queue.steps.append((run_id, step))
+        self._ticks.need()
 
     def note_call(self, run_id: str, call: Call) -> None:
         """Record a call that has ended, with the next batch."""
         self.queue.calls.append((run_id, call))
+        self._ticks.need()
 
     @property
     def queued(self) -> int:
@@ -199,6 +201,7 @@ class Journal:
     def write_soon(self, operation: Callable[[Connection], object]) -> None:
         """Run `operation` with one of the next batches. A failure is logged."""
         self.queue.operate(Operation(*work_of(operation), None, None))
+        self._ticks.need()
 
     async def read(
         self, query: Callable[[Connection], T], caller: Holder | None = None, seconds: float = READ_SECONDS
@@ -218,11 +221,8 @@ class Journal:
 
     # Between the loop and the writer
 
-    def _tick(self) -> None:
-        """Called every START_DELAY: record unfinished runs, and notice a batch that hangs."""
-        if (loop := self._loop) is None:
-            return
-        self._timer = loop.call_later(START_DELAY, self._tick)
+    def _tick(self) -> bool:
+        """Called every START_DELAY while anything waits: record unfinished runs, and notice a batch that hangs."""
         now = monotonic()
         passed, self._ticked_at = min(now - self._ticked_at, LONGEST_TICK), now
         self._writer.tick(passed, busy=self._sent is not None)
@@ -230,8 +230,9 @@ class Journal:
             self._waited += passed
             if self.available and self._waited > (START_SECONDS if self._is_opening else self._patience):
                 self._stop_recording(SLOW_START if self._is_opening else None, opened=not self._is_opening)
-        elif (queue := self.queue).begun or queue.steps or queue.calls or queue:
+        elif self.queue.waits:
             self._submit(begun=True)
+        return self._sent is not None or self.queue.waits or not self._writer.is_open
 
     def _submit(self, *, begun: bool = False) -> None:
         self._scheduled = False
@@ -245,6 +246,7 @@ class Journal:
         self._sent = Sent(data, ids, taken.operations, taken.waiters, taken.large_bytes)
         self._sent_at = self._ticked_at = monotonic()
         self._waited = 0.0
+        self._ticks.need()
         if self._writer.is_open:
             self._writer.send(data)
 
@@ -325,6 +327,7 @@ class Journal:
 
     def _writer_gone(self, gone: Gone) -> None:
         """Another writer will replace it, and get the batch that was not acknowledged, unless several died of it."""
+        self._ticks.need()
         if not gone.had_opened:
             self._stop_recording()
             return

@@ -105,6 +105,11 @@ class Queue:
         return bool(self.ended or self.operations or self.large)
 
     @property
+    def waits(self) -> bool:
+        """Whether anything waits for a batch, or for the next tick."""
+        return bool(self.begun or self.steps or self.calls or self)
+
+    @property
     def crowded(self) -> bool:
         """Whether so many bytes wait that what can be left out is left out."""
         return self.bytes > CROWDED_BYTES

@@ -1,0 +1,37 @@
+"""Calls a function at regular intervals while something needs it. A server that has nothing to do does not wake."""
+
+import asyncio
+from collections.abc import Callable
+from contextvars import Context
+
+
+class Ticks:
+    """Between `start` and `stop`, `function` is called every `seconds` after `need`, until it returns that nothing
+    needs it any more. It belongs to one event loop."""
+
+    def __init__(self, seconds: float, function: Callable[[], bool]) -> None:
+        self._seconds = seconds
+        self._function = function
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Call the function from now on, in the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self.need()
+
+    def stop(self) -> None:
+        """Do not call it any more."""
+        self._loop = None
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def need(self) -> None:
+        """Something waits for the function. A request may say so: the calls are not in its context."""
+        if self._timer is None and self._loop is not None:
+            self._timer = self._loop.call_later(self._seconds, self._tick, context=Context())
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._function():
+            self.need()
