@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import structlog
-from dbos import DBOS
+from dbos import DBOS, _dbos, _workflow_commands
+from dbos._sys_db_postgres import BACKGROUND_JOB_LOCK_IDLE_TIMEOUT_MS
 from dbos._utils import GlobalParams
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -19,6 +20,7 @@ from postern import anonymous, workflow
 from postern.durable.checkpoints import Checkpoints
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_file
 from postern.durable.dbos_engine import STOP_SECONDS, DbosEngine
+from postern.durable.dbos_intervals import JOBS_SECONDS, QUEUE_SECONDS
 from postern.durable.dbos_log import DbosLog
 from postern.durable.resumed_queue import NAME
 from postern.durable.text_serializer import TextSerializer
@@ -114,6 +116,20 @@ async def test_a_start_that_is_cancelled_leaves_nothing_behind(new_database_url:
     await engine.stop()
     await engine.start()
     await engine.stop()
+
+
+async def test_dbos_looks_seldom_for_what_does_not_occur_here(database_url: str) -> None:
+    """The places are DBOS's own: another release may have others."""
+    assert "_BACKGROUND_JOBS_INTERVAL_SEC" in _workflow_commands.background_jobs_thread.__code__.co_names
+    engine = DbosEngine(database_url, "here", never)
+    await engine.start()
+    try:
+        assert JOBS_SECONDS == _workflow_commands._BACKGROUND_JOBS_INTERVAL_SEC
+        assert JOBS_SECONDS * 1000 < BACKGROUND_JOB_LOCK_IDLE_TIMEOUT_MS - 1000
+        (queue,) = _dbos._get_dbos_instance()._registry.internal_queues()
+        assert queue._polling_interval_sec == QUEUE_SECONDS
+    finally:
+        await engine.stop()
 
 
 @pytest.mark.process

@@ -29,6 +29,7 @@ from postern.durable.across_loops import Loop, across, new_event_loop
 from postern.durable.checkpoint_writer import CheckpointWriter
 from postern.durable.checkpoints import Changed, Execute, Later, Left, Lost
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_file, checkpoints_url
+from postern.durable.dbos_intervals import lengthen
 from postern.durable.dbos_log import route
 from postern.durable.dbos_rows import DbosRows, Row
 from postern.durable.first_checkpoints import WAITS, FirstCheckpoints
@@ -294,6 +295,7 @@ class DbosEngine:
 
         self._dispatch = dispatch
         DBOS.listen_queues([QUEUE])
+        lengthen(instance)
         DBOS.launch()
         system = instance._sys_db
         system._retry_connection_errors = False
