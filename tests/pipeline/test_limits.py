@@ -4,17 +4,25 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from httpx2 import ASGITransport
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from postern import Caller, Problem
+from postern.access import ANYONE
 from postern.assembly import create_app
-from postern.assembly.limits import limit_checks
+from postern.assembly.limits import RequestLimits, _of_address, _of_caller, limit_checks
 from postern.http_client import AsyncClient, Response, http_client
 from postern.local_tenant import LocalTenant
+from postern.security.limits.limiter import Limiter, Of
 from postern.settings import load_settings
+from postern.settings.security import Limit, Limits, Rate
+from postern.triggers.gate import add_header
 from tests.pipeline.pipelines import settings_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process, pytest.mark.usefixtures("own_modules")]
@@ -150,3 +158,57 @@ def test_only_kinds_of_rates_that_are_set_are_asked_for():
     assert checks({}) == (False, False)
     assert checks({"per_caller": "1/hour"}) == (False, True)
     assert checks({"workflows": {"hello": {"per_address": "1/hour"}}}) == (True, True)
+
+
+TRIGGER: Any = SimpleNamespace(workflow=SimpleNamespace(name="hello"))
+CALLERS = {
+    "ada": Caller("user", object_id="a", tenant_id="t"),
+    "a service": Caller("application", object_id="s", tenant_id="t", client_id="s"),
+    "Postern itself": Caller("application", object_id="p", tenant_id="t", client_id="own"),
+    "anyone": ANYONE,
+}
+KINDS: tuple[Of, Of] = ("caller", "address")
+REQUESTS = st.lists(
+    st.tuples(
+        st.sampled_from(list(CALLERS)),
+        st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", ""]),
+        st.sampled_from([0.0, 0.1, 0.4, 3.0]),
+        st.booleans(),
+    ),
+    max_size=40,
+)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(per_caller=Rate(3, 1), per_address=Rate(5, 1)),
+        Limits(per_caller=Rate(3, 1)),
+        Limits(per_address=Rate(2, 1)),
+        Limits(per_caller=Rate(3, 1), per_address=Rate(2, 60)),
+        Limits(per_caller=Rate(3, 1), workflows={"hello": Limit(per_caller=Rate(2, 1))}),
+    ],
+    ids=str,
+)
+@given(REQUESTS)
+def test_the_short_way_of_most_requests_counts_as_the_long_one(limits: Limits, requests: list[Any]):
+    """By a short way and by the long one, each request gets the same fields or the same refusal."""
+    moment = [0]
+    most = {"now": lambda: moment[0], "most": 3}
+    ways = [RequestLimits(*(Limiter(limits, of, **most) for of in KINDS), "own", lambda *_: None) for _ in range(2)]
+    short, long = (_of_address(ways[0]), _of_caller(ways[0])), (ways[1].of_address, ways[1].of_caller)
+    for who, address, passed, has_fields in requests:
+        moment[0] += int(passed * 1e9)
+        found = []
+        for by_address, by_caller in (short, long):
+            scope: dict[str, Any] = {"client": (address, 1) if address else None, "headers": []}
+            if has_fields:
+                add_header(scope, b"vary", b"origin")
+            refusal: Any = None
+            try:
+                by_address(TRIGGER, scope)
+                by_caller(TRIGGER, CALLERS[who], scope)
+            except Problem as problem:
+                refusal = problem.document("id"), problem.headers
+            found.append((scope, refusal))
+        assert found[0] == found[1]

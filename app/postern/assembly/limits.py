@@ -9,7 +9,7 @@ from postern.access import Caller, Refused
 from postern.catalog import Trigger
 from postern.errors import Problem, problem
 from postern.security.limits.addresses import client_of
-from postern.security.limits.limiter import Limiter, Quota, Taken
+from postern.security.limits.limiter import Header, Limiter, Quota, Taken
 from postern.settings import Settings
 from postern.triggers.gate import ADDED
 from postern.triggers.secure_transport import Scope
@@ -34,8 +34,8 @@ def limit_checks(settings: Settings, recall: Recall) -> LimitChecks:
     checks = RequestLimits(callers, addresses, settings.client_id or "", recall)
     counted = addresses.limits_anything
     return LimitChecks(
-        before=checks.of_address if counted else None,
-        after=checks.of_caller if counted or callers.limits_anything else None,
+        before=_of_address(checks) if counted else None,
+        after=_of_caller(checks) if counted or callers.limits_anything else None,
     )
 
 
@@ -90,6 +90,61 @@ class RequestLimits:
         except (Problem, Refused):
             return False
         return caller is not None and self._is_own(caller)
+
+
+def _of_address(checks: RequestLimits) -> Callable[[Trigger, Scope], None]:
+    """`RequestLimits.of_address` with the usual case in front. It is part of every request, and has what it needs in
+    variables of its own: that takes half the time."""
+    usual, otherwise = checks.addresses.usual, checks.of_address
+    if usual is None:
+        return otherwise
+    full_at, now, gap, taken, most, forget = usual
+    behind: tuple[Header, ...] | None = None
+    fields: tuple[Header, ...] = taken.headers
+
+    def of_address(trigger: Trigger, scope: Scope) -> None:
+        nonlocal behind, fields
+        client = scope.get("client")
+        address = client_of(client[0]) if client else ""
+        moment = now()
+        if full_at.get(address, 0) > moment:
+            otherwise(trigger, scope)
+            return
+        full_at[address] = moment + gap
+        if len(full_at) > most:
+            forget(moment)
+        if (before := scope.get(ADDED)) is not behind:
+            behind, fields = before, taken.behind(before or ())
+        scope[ADDED] = fields
+
+    return of_address
+
+
+def _of_caller(checks: RequestLimits) -> Callable[[Trigger, Caller, Scope], None]:
+    """The same for `RequestLimits.of_caller`. Callers without a token, and Postern itself, are no usual case."""
+    usual, otherwise, own = checks.callers.usual, checks.of_caller, checks.client_id
+    if usual is None:
+        return otherwise
+    full_at, now, gap, taken, most, forget = usual
+    behind: tuple[Header, ...] | None = None
+    fields: tuple[Header, ...] = taken.headers
+
+    def of_caller(trigger: Trigger, caller: Caller, scope: Scope) -> None:
+        nonlocal behind, fields
+        kind, who = caller.kind, (caller.tenant_id, caller.object_id)
+        moment = now()
+        by_token = kind == "user" or (kind == "application" and caller.client_id != own)
+        if not by_token or full_at.get(who, 0) > moment:
+            otherwise(trigger, caller, scope)
+            return
+        full_at[who] = moment + gap
+        if len(full_at) > most:
+            forget(moment)
+        if (before := scope.get(ADDED)) is not behind:
+            behind, fields = before, taken.behind(before or ())
+        scope[ADDED] = fields
+
+    return of_caller
 
 
 def _client(scope: Scope) -> str:

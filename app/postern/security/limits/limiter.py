@@ -63,6 +63,19 @@ class Taken:
         return self._all
 
 
+class Usual(NamedTuple):
+    """What counts a request of a client that has its whole rate, which is the usual case, in as few steps as can be:
+    if `full_at` of the client is not after `now()`, set it to that plus `gap`, and `taken` became of the request. With
+    more than `most` clients, `forget` some. Any other client is for `Limiter.take`."""
+
+    full_at: dict[Hashable, int]
+    now: Callable[[], int]
+    gap: int
+    taken: Taken
+    most: int
+    forget: Callable[[int], None]
+
+
 class _Meter:
     """The requests of each client against one rate. `full_at` is when a client has its whole rate again. The level of a
     client is how long that is from now; `gap` is that of one request, and `room` the highest level at which one more
@@ -151,6 +164,16 @@ class Limiter:
     def limits_anything(self) -> bool:
         """Whether the settings have a rate of this kind."""
         return bool(self._common.every or self._of_workflow)
+
+    @property
+    def usual(self) -> Usual | None:
+        """How to count most requests; None if workflows have rates of their own, or the rate gives less than a request
+        a second back."""
+        common = self._common
+        if self._of_workflow or common.quick is None or common.first is None:
+            return None
+        meter = common.quick
+        return Usual(meter.full_at, self._now, meter.gap, common.first, meter.most, meter.forget)
 
     @property
     def remembered(self) -> int:
