@@ -194,8 +194,12 @@ REQUESTS = st.lists(
 def test_the_short_way_of_most_requests_counts_as_the_long_one(limits: Limits, requests: list[Any]):
     """By a short way and by the long one, each request gets the same fields or the same refusal."""
     moment = [0]
-    most = {"now": lambda: moment[0], "most": 3}
-    ways = [RequestLimits(*(Limiter(limits, of, **most) for of in KINDS), "own", lambda *_: None) for _ in range(2)]
+
+    def way() -> RequestLimits:
+        callers, addresses = (Limiter(limits, of, now=lambda: moment[0], most=3) for of in KINDS)
+        return RequestLimits(callers, addresses, "own", lambda *_: None)
+
+    ways = [way(), way()]
     short, long = (_of_address(ways[0]), _of_caller(ways[0])), (ways[1].of_address, ways[1].of_caller)
     for who, address, passed, has_fields in requests:
         moment[0] += int(passed * 1e9)
