@@ -99,7 +99,7 @@ def test_what_a_task_sends_after_its_run_has_ended_is_not_noted_and_nothing_is_k
     noted.requests.ended("run-1")
     noted.send()
     assert len(noted.calls) == 1
-    assert noted.requests._runs == {}
+    assert noted.requests.runs == {}
 
 
 def test_a_cancelled_request_is_noted():

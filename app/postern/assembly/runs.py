@@ -216,7 +216,8 @@ def _forgets(requests: NotedRequests, callers: Callers | None, ended: Callable[[
     """The same, and the run's caller and what it sent are forgotten: also if its code goes on."""
 
     def forgets(run: Run) -> None:
-        requests.ended(run.id)
+        if requests.runs:  # few runs send any
+            requests.ended(run.id)
         if callers is not None:
             callers.ended(run.id)
         ended(run)

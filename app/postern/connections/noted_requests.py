@@ -44,7 +44,8 @@ class NotedRequests:
         self._note = note
         self._in_progress = in_progress
         self._now = now
-        self._runs: dict[str, _OfRun] = {}
+        self.runs: dict[str, _OfRun] = {}
+        """Those that have sent any."""
 
     def of(self, ctx: "Context", entry: str, gateway: str) -> "Noting":
         """What notes the requests of a run by this entry."""
@@ -52,7 +53,7 @@ class NotedRequests:
 
     def ended(self, run_id: str) -> None:
         """The run has ended: note how many further requests it has sent."""
-        found = self._runs.pop(run_id, None)
+        found = self.runs.pop(run_id, None)
         if found is not None and found.count > MOST:
             more = Call(found.first + MOST, None, "requests", found.began, found.last, gateway=found.gateway)
             more.requests = found.count - MOST
@@ -62,10 +63,10 @@ class NotedRequests:
         """Note one request, unless its run has ended and left the task behind that sent it."""
         if not self._in_progress(run_id):
             return
-        of_run = self._runs.get(run_id)
+        of_run = self.runs.get(run_id)
         if of_run is None:
             first = FIRST_REQUEST + int(self._now()) % _EXECUTIONS * _IN_EXECUTION
-            of_run = self._runs[run_id] = _OfRun(first)
+            of_run = self.runs[run_id] = _OfRun(first)
         if of_run.count < MOST:
             call.number = of_run.first + of_run.count
             self._note(run_id, call)

@@ -154,7 +154,7 @@ class Runner:
                 self._deadlines.end(task)
         finally:
             self._leave(workflow, run_id)
-        recorded = self._close(run, outcome, key)
+        recorded = self._end(run, outcome, key)
         try:
             if recorded is not None and (found := await recorded) is not None:
                 return self._superseded(run, found)
@@ -227,7 +227,7 @@ class Runner:
         if not run.workflow.stateless:
             self._journal.begin(run)
         try:
-            if (recorded := self._end(run, None)) is not None:
+            if (recorded := self._end(run, run.outcome, None)) is not None:
                 await recorded
         except Problem as shown:
             raise unrecorded(shown, run, None) from None
@@ -245,16 +245,13 @@ class Runner:
                 await asyncio.wait([written])
         await written
 
-    def _close(self, run: Run, outcome: Outcome, key: Key | None) -> Awaitable[Claim | None] | None:
+    def _end(self, run: Run, outcome: Outcome, key: Key | None) -> Awaitable[Claim | None] | None:
+        """The run has ended with this outcome: count it, and record it unless its workflow is stateless. Raises
+        Abandoned if it was answered for before."""
         if run.ended_at:
             self._room.abandoned[run.workflow.name] -= 1
             raise Abandoned
-        run.outcome = outcome
-        return self._end(run, key)
-
-    def _end(self, run: Run, key: Key | None) -> Awaitable[Claim | None] | None:
-        """The run has ended with its outcome: count it, and record it unless its workflow is stateless."""
-        run.ended_at = self._now()
+        run.outcome, run.ended_at = outcome, self._now()
         if run.sending is not None:
             run.outcome = ended_stream(run, run.outcome)
         self._ended(run)
@@ -268,8 +265,7 @@ class Runner:
         if entry is None:
             return
         _, run, key, late = entry
-        run.outcome = self._cut_off(run)
-        recorded = self._end(run, key)
+        recorded = self._end(run, self._cut_off(run), key)
         self._room.abandoned[run.workflow.name] += 1
         self._log.warning(
             "run-abandoned",
@@ -304,7 +300,7 @@ class Runner:
         """The Context for the workflow's function. Log entries from here on have the run's id."""
         RUN.set((run.id, run.request.trace))
         workflow, services = run.workflow, self._services
-        if secured := workflow.secures:
+        if secured := workflow.secure_inputs or workflow.secure_outputs:
             SECURED.set(True)
         if workflow.connections is not None or workflow.secrets is not None:
             services = limited(services, workflow.connections, workflow.secrets)
@@ -335,7 +331,7 @@ class Runner:
                 raise Abandoned from None
             raise shutting_down() from None
         if issubclass(kind, GeneratorExit):  # if it is a future's, it closes this coroutine, which can await no more
-            self._close(run, raised(error, run, self._pages), key)
+            self._end(run, raised(error, run, self._pages), key)
             raise problem("workflow-failed", run_id=run.id) from None
         begun = kind is not NotBegun
         if task in self._deadlines.expired:
