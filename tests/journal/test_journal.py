@@ -69,7 +69,7 @@ async def opened(url: str, patience: float = 5.0) -> AsyncIterator[Journal]:
 async def idle(journal: Journal) -> None:
     """Until the journal does not wake any more."""
     async with asyncio.timeout(10):
-        while journal._ticks._timer is not None:
+        while journal._ticks.timer is not None:
             await asyncio.sleep(0.005)
 
 
@@ -476,7 +476,7 @@ async def test_an_idle_journal_does_not_wake(file_url):
     async with opened(file_url) as journal:
         await idle(journal)
         journal.begin(run := started())
-        assert journal._ticks._timer is not None
+        assert journal._ticks.timer is not None
         await journal.end(ended(run))
         await idle(journal)
 

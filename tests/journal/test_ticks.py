@@ -29,7 +29,7 @@ class Counted:
 
 async def rest(ticks: Ticks) -> None:
     """Until no call is due."""
-    while ticks._timer is not None:
+    while ticks.timer is not None:
         await asyncio.sleep(0)
 
 
@@ -47,7 +47,7 @@ async def test_the_function_is_called_until_nothing_needs_it():
 async def test_it_is_not_called_before_the_start_or_after_the_stop():
     ticks = Ticks(0.0, counted := Counted(needed=3))
     ticks.need()
-    assert ticks._timer is None
+    assert ticks.timer is None
     ticks.start()
     ticks.stop()
     ticks.need()

@@ -135,7 +135,8 @@ class Journal:
         """Register a run that starts. Raises Problem `journal-unavailable` if it cannot be recorded."""
         self.admit(run)
         self.queue.begun[run.id] = run
-        self._ticks.need()
+        if self._ticks.timer is None:
+            self._ticks.need()
 
     def admit(self, run: Run) -> None:
         """Raise Problem `journal-unavailable` if this run cannot be recorded now, or if its caller has a full share of
@@ -246,7 +247,8 @@ class Journal:
         self._sent = Sent(data, ids, taken.operations, taken.waiters, taken.large_bytes)
         self._sent_at = self._ticked_at = monotonic()
         self._waited = 0.0
-        self._ticks.need()
+        if self._ticks.timer is None:
+            self._ticks.need()
         if self._writer.is_open:
             self._writer.send(data)
 

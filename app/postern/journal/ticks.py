@@ -12,8 +12,9 @@ class Ticks:
     def __init__(self, seconds: float, function: Callable[[], bool]) -> None:
         self._seconds = seconds
         self._function = function
+        self.timer: asyncio.TimerHandle | None = None
+        """The next call; None if nothing needs it."""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Call the function from now on, in the running event loop."""
@@ -23,15 +24,15 @@ class Ticks:
     def stop(self) -> None:
         """Do not call it any more."""
         self._loop = None
-        if self._timer is not None:
-            self._timer.cancel()
+        if self.timer is not None:
+            self.timer.cancel()
 
     def need(self) -> None:
         """Something waits for the function. A request may say so: the calls are not in its context."""
-        if self._timer is None and self._loop is not None:
-            self._timer = self._loop.call_later(self._seconds, self._tick, context=Context())
+        if self.timer is None and self._loop is not None:
+            self.timer = self._loop.call_later(self._seconds, self._tick, context=Context())
 
     def _tick(self) -> None:
-        self._timer = None
+        self.timer = None
         if self._function():
             self.need()

@@ -30,7 +30,7 @@ from postern.thread_frames import frame_of
 
 LONGEST = 0.2
 """Seconds that code may hold the loop without a warning."""
-EVERY = 0.05
+EVERY = 0.1
 """Seconds between two looks."""
 QUIET = 600.0
 """Seconds between two warnings about the same line of the same workflow."""
