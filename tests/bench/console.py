@@ -53,6 +53,8 @@ def main() -> int:
 def _sign_in(client: Client) -> None:
     """Sign in as ada, who is an operator."""
     began = client.get("/console/sign-in")
+    if began.status_code != 302:
+        raise SystemExit(f"the console does not let anybody sign in: {began.status_code} {began.text}")
     chosen = client.post(began.headers["location"], data={"person": "ada"})
     client.get(chosen.headers["location"])
 

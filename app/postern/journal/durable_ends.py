@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, upd
 from postern.errors import Problem, problem
 from postern.journal.approvals import set_aside_from
 from postern.journal.body_form import Form
+from postern.journal.durable_limits import OPEN, UNENDED
 from postern.journal.durable_outcomes import end_approvals
 from postern.journal.durable_runs import NODE, Hold, Phase, Reason
 from postern.journal.durable_tables import approvals, durable_runs, signals
@@ -116,7 +117,8 @@ def cancel_ownerless(connection: Connection, now: float) -> list[str]:
             runs.c.node == NODE,
             runs.c.cancel_requested_at.is_not(None),
             table.owner.is_(None),
-            table.phase != Phase.ENDED.value,
+            UNENDED,
+            OPEN,
         )
     )
     ids = [(row[0], row[1] or "") for row in connection.execute(found)]

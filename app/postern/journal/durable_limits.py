@@ -14,6 +14,9 @@ UNENDED = text("durable_runs.phase <> 'ended'")
 """The condition of the index by phase. SQLite uses that index only if the query repeats it, and would otherwise look at
 all runs on record."""
 
+OPEN = text("durable_runs.phase IN ('ready', 'running', 'waiting', 'parked')")
+"""The same in a join, beside UNENDED: without it SQLite looks at all records of runs first, for their state."""
+
 _READY = text("durable_runs.phase = 'ready'")
 
 

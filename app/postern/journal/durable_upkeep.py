@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select,
 
 from postern.errors import TOO_MANY_CRASHES, problem
 from postern.journal.durable_ends import write_problem
-from postern.journal.durable_limits import UNENDED
+from postern.journal.durable_limits import OPEN, UNENDED
 from postern.journal.durable_runs import DEATHS, NODE, Hold, Phase, set_state
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State
@@ -67,7 +67,7 @@ def owners(connection: Connection) -> list[ServerProcess]:
     """The processes without a row that have durable runs all the same."""
     rowless = select(durable_runs.c.owner).where(
         durable_runs.c.owner.is_not(None),
-        durable_runs.c.phase != Phase.ENDED.value,
+        UNENDED,
         durable_runs.c.owner.not_in(select(nodes.c.id)),
     )
     return [ServerProcess(each, "", "", 0.0, NO_ROW) for each in connection.execute(rowless.distinct()).scalars()]
@@ -133,11 +133,10 @@ def put_back(connection: Connection, holds: Iterable[Hold]) -> list[str]:
 def take_up_again(connection: Connection) -> int:
     """Durable runs that have not ended, and that a process of the release before made Interrupted, read again as what
     they are. Returns how many."""
-    interrupted = (runs.c.node == NODE, runs.c.state != "Succeeded", runs.c.state == State.INTERRUPTED.value)
     found = connection.execute(
         select(durable_runs.c.run_id, durable_runs.c.phase)
         .join(runs, runs.c.id == durable_runs.c.run_id)
-        .where(*interrupted, durable_runs.c.phase != Phase.ENDED.value)
+        .where(runs.c.node == NODE, runs.c.state == State.INTERRUPTED.value, UNENDED, OPEN)
     ).all()
     set_state(connection, [row.run_id for row in found], State.WAITING)
     set_state(connection, [row.run_id for row in found if row.phase == Phase.RUNNING.value], State.RUNNING)
@@ -147,7 +146,7 @@ def take_up_again(connection: Connection) -> int:
 def counts(connection: Connection) -> dict[str, int]:
     """How many durable runs that have not ended are in each phase."""
     phase = durable_runs.c.phase
-    found = select(phase, func.count()).where(phase != Phase.ENDED.value).group_by(phase)
+    found = select(phase, func.count()).where(UNENDED).group_by(phase)
     return {row[0]: row[1] for row in connection.execute(found)}
 
 

@@ -30,7 +30,7 @@ from postern.journal.reading.records import (
 from postern.journal.schema import FIRST_REQUEST, calls, refusals, runs, steps
 
 MOST_CANDIDATES = 10_000
-MOST_SECONDS = 0.02
+MOST_SECONDS = 0.014
 FIRST_WINDOW = 32
 LAST_WINDOW = 1024
 GROWTH = 4
