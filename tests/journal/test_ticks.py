@@ -63,3 +63,18 @@ async def test_it_is_called_in_no_request_s_context():
     await rest(ticks)
     MARK.reset(token)
     assert counted.marks == {""}
+
+
+async def test_an_error_ends_none_of_the_further_calls():
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    calls = iter([True, False])
+
+    def fails_once() -> bool:
+        if next(calls):
+            raise RuntimeError
+        return False
+
+    ticks = Ticks(0.0, fails_once)
+    ticks.start()
+    await rest(ticks)
+    assert next(calls, None) is None

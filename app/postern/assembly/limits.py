@@ -94,7 +94,7 @@ class RequestLimits:
 
 def _of_address(checks: RequestLimits) -> Callable[[Trigger, Scope], None]:
     """`RequestLimits.of_address` with the usual case in front. It is part of every request, and has what it needs in
-    variables of its own: that takes half the time."""
+    variables of its own: that takes a fourth less time."""
     usual, otherwise = checks.addresses.usual, checks.of_address
     if usual is None:
         return otherwise

@@ -33,6 +33,9 @@ class Ticks:
             self.timer = self._loop.call_later(self._seconds, self._tick, context=Context())
 
     def _tick(self) -> None:
-        self.timer = None
-        if self._function():
-            self.need()
+        self.timer, needed = None, True
+        try:
+            needed = self._function()
+        finally:  # an error ends none of the further calls
+            if needed:
+                self.need()
