@@ -135,7 +135,6 @@ ITS_OWN = {
     "gateway/hub.py": "belongs to a task that begins with the server, and ends with it",
     "gateway/link_io.py": "belongs to its link, which begins with the connection of an agent",
     "identity/identify.py": "begins with the server, in a task of its own",
-    "journal/journal.py": "begins with the server: each timer is set by the one before",
     "journal/refusals.py": "begins with the server",
     "journal/server_processes.py": "begins with the server",
     "runs/apart.py": "a resubmitted run: its request has set nothing, and the run sets its own id",
