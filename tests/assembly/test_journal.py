@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from postern.assembly.journal import journal_part
-from postern.ids import new_id
+from postern.ids import id_at, new_id
 from postern.journal.database.engine import check_database
-from postern.journal.retention import id_before
 from postern.journal.run_logs import Lines, LogLine, add_lines
 from postern.settings import load_settings
 
@@ -41,7 +40,7 @@ async def test_its_rounds_delete_old_lines_of_runs_whose_records_are_gone(tmp_pa
     part = journal_part(settings, lambda _deleted: None)
     assert part.life is not None
     async with part.life():
-        for run_id in (id_before(1000.0), new_id()):
+        for run_id in (id_at(1000.0), new_id()):
             lines = Lines(run_id, 1, 1, (LogLine(1.0, "stdout", "", "", "said"),), 0, 0, "")
             await part.journal.write(partial(add_lines, lines=lines))
         assert await part.retention.also["run_logs"](2000.0) == 1

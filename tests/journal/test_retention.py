@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 from structlog.testing import capture_logs
 
 from postern.errors import problem
+from postern.ids import id_at as id_before
 from postern.ids import new_id
 from postern.journal import clock
 from postern.journal.retention import (
@@ -24,7 +25,6 @@ from postern.journal.retention import (
     delete_keys,
     delete_refusals,
     delete_runs,
-    id_before,
 )
 from postern.journal.run import State
 from postern.journal.schema import (

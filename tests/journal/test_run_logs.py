@@ -4,9 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
-from postern.ids import new_id
+from postern.ids import id_at, new_id
 from postern.journal.reading.run_logs import RunLog, run_log
-from postern.journal.retention import id_before
 from postern.journal.run_logs import (
     MOST_BYTES,
     MOST_LINES,
@@ -85,11 +84,11 @@ def test_what_is_kept_is_a_beginning_within_both_bounds(texts: list[str], held: 
 
 
 def test_lines_go_with_their_run_and_those_of_an_older_release_when_they_are_old(engine: Engine):
-    old, lone, new = id_before(1000.0), id_before(2000.0), new_id()
+    old, lone, new = id_at(1000.0), id_at(2000.0), new_id()
     add(engine, runs, run_row(old))
     write(engine, *(lines(run_id, "x") for run_id in (old, lone, new)))
     with engine.begin() as connection:
-        assert delete_lone_lines(connection, id_before(9000.0), 10) == 1
+        assert delete_lone_lines(connection, id_at(9000.0), 10) == 1
     assert [log_of(engine, run_id).count for run_id in (old, lone, new)] == [1, 0, 1]
     with engine.begin() as connection:
         delete_these_runs(connection, [old])

@@ -11,11 +11,12 @@ from sqlalchemy import Connection
 from postern.api.health import journal_works
 from postern.api.metrics import journal_metrics, storage_metrics
 from postern.assembly.part import Part
+from postern.ids import id_at
 from postern.journal.audit_event import Kind
 from postern.journal.database.engine import check_database
 from postern.journal.journal import Journal
 from postern.journal.reading.readers import SERVER
-from postern.journal.retention import BATCH, Retention, id_before
+from postern.journal.retention import BATCH, Retention
 from postern.journal.run_logs import delete_lone_lines
 from postern.journal.sessions import ends_of
 from postern.journal.storage import SUMS_SECONDS, Growth, Storage
@@ -43,7 +44,7 @@ def journal_part(
     read_sums = partial(journal.read, caller=SERVER, seconds=SUMS_SECONDS)
     retention = Retention(journal.write, settings.retention_days, ends=ends_of(settings), deleted=deleted)
     retention.also["run_logs"] = lambda before: journal.write(
-        partial(delete_lone_lines, before_id=id_before(before), limit=BATCH)
+        partial(delete_lone_lines, before_id=id_at(before), limit=BATCH)
     )
     storage = Storage(settings.database_url, growth, read_sums, journal.write, report=deleted)
 

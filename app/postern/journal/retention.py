@@ -11,6 +11,7 @@ import anyio
 import structlog
 from sqlalchemy import Column, ColumnElement, Connection, delete, select
 
+from postern.ids import id_at
 from postern.journal.authorizations import delete_authorizations
 from postern.journal.clock import Look, advance, jump, look, uptime
 from postern.journal.durable_retention import not_kept
@@ -41,17 +42,10 @@ FIX = (
 log = structlog.get_logger("postern.retention")
 
 
-def id_before(moment: float) -> str:
-    """The smallest id of that moment (Unix seconds): ids of earlier milliseconds are smaller. It is the time of a UUID
-    of version 7 (RFC 9562, section 5.7) followed by zeros."""
-    digits = f"{max(0, int(moment * 1000)):012x}"
-    return f"{digits[:8]}-{digits[8:]}-7000-8000-000000000000"
-
-
 def delete_runs(connection: Connection, before: float, limit: int = BATCH) -> int:
     """Delete up to `limit` runs that began before that moment and have ended, with their steps and calls. Durable runs
     are deleted if they ended before that moment. Returns how many."""
-    old = (runs.c.id < id_before(before), runs.c.state.in_(ENDED), not_kept(before))
+    old = (runs.c.id < id_at(before), runs.c.state.in_(ENDED), not_kept(before))
     ids = _chosen(connection, runs.c.id, old, limit)
     delete_these_runs(connection, ids)
     return len(ids)
@@ -68,7 +62,7 @@ def delete_keys(connection: Connection, before: float, limit: int = BATCH) -> in
 def delete_refusals(connection: Connection, before: float, limit: int = BATCH) -> int:
     """Delete up to `limit` refusals whose last request was before that moment. Returns how many."""
     # An id is of the first request, which is not later than the last: so the bound avoids reading the whole table.
-    old = (refusals.c.id < id_before(before), refusals.c.last_at < before)
+    old = (refusals.c.id < id_at(before), refusals.c.last_at < before)
     ids = _chosen(connection, refusals.c.id, old, limit)
     connection.execute(delete(refusals).where(refusals.c.id.in_(ids)))
     return len(ids)
