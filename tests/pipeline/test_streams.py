@@ -89,6 +89,7 @@ def stuck(ctx: Context):
     def pieces():
         try:
             yield "a"
+            SEEN.append("waits")
             STUCK.wait(120)
             yield "b"
         finally:
@@ -327,11 +328,13 @@ async def test_a_generator_in_a_blocked_thread_is_closed_after_its_step(server: 
     SEEN.clear()
     async with server.client.stream("POST", "/triggers/stuck") as reply:
         run_id = reply.headers["x-run-id"]
-        await anext(aiter(reply.aiter_raw()))
+        pieces = reply.aiter_raw()  # held: one that is dropped closes the connection, perhaps before the next step
+        await anext(pieces)
+        await eventually(lambda: SEEN == ["waits"])
     assert (await server.ended(run_id))[4] == "reader-gone"
-    assert SEEN == []
+    assert SEEN == ["waits"]
     await server.client.post("/triggers/release")
-    await eventually(lambda: SEEN == ["stuck"])
+    await eventually(lambda: SEEN == ["waits", "stuck"])
 
 
 async def test_the_key_of_a_stream_has_no_reply_and_a_secured_one_leaves_nothing(server: Server):
