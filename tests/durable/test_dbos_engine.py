@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
-from dbos import DBOS, _dbos, _workflow_commands
+from dbos import DBOS, _dbos, _scheduler, _workflow_commands
 from dbos._sys_db_postgres import BACKGROUND_JOB_LOCK_IDLE_TIMEOUT_MS
 from dbos._utils import GlobalParams
 from sqlalchemy import text
@@ -20,7 +20,7 @@ from postern import anonymous, workflow
 from postern.durable.checkpoints import Checkpoints
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_file
 from postern.durable.dbos_engine import STOP_SECONDS, DbosEngine
-from postern.durable.dbos_intervals import JOBS_SECONDS, QUEUE_SECONDS
+from postern.durable.dbos_intervals import JOBS_SECONDS, QUEUE_SECONDS, SCHEDULES_SECONDS
 from postern.durable.dbos_log import DbosLog
 from postern.durable.resumed_queue import NAME
 from postern.durable.text_serializer import TextSerializer
@@ -126,8 +126,12 @@ async def test_dbos_looks_seldom_for_what_does_not_occur_here(database_url: str)
     try:
         assert JOBS_SECONDS == _workflow_commands._BACKGROUND_JOBS_INTERVAL_SEC
         assert JOBS_SECONDS * 1000 < BACKGROUND_JOB_LOCK_IDLE_TIMEOUT_MS - 1000
-        (queue,) = _dbos._get_dbos_instance()._registry.internal_queues()
+        instance = _dbos._get_dbos_instance()
+        (queue,) = instance._registry.internal_queues()
         assert queue._polling_interval_sec == QUEUE_SECONDS
+        assert "_STARTUP_FAST_POLL_DURATION_SEC" in _scheduler.dynamic_scheduler_loop.__code__.co_names
+        assert _scheduler._STARTUP_FAST_POLL_DURATION_SEC == 0
+        assert instance._config["runtimeConfig"]["scheduler_polling_interval_sec"] == SCHEDULES_SECONDS
     finally:
         await engine.stop()
 

@@ -49,10 +49,10 @@ RETRY_SHARE = 20
 """Faulty files are tried again after RETRY_SECONDS, and take at most one RETRY_SHARE of the time."""
 
 _DEBOUNCE = 400
-_STEP = 50
+_STEP = 200
 _TICK = 400
 """Milliseconds: changes are collected for at most _DEBOUNCE, and until there was none for _STEP. The folder itself is
-checked every _TICK."""
+checked every _TICK. A thread takes the interpreter from requests every _STEP."""
 _RETRY = 0.2
 """Seconds between two checks for a missing folder."""
 

@@ -29,7 +29,7 @@ from postern.durable.across_loops import Loop, across, new_event_loop
 from postern.durable.checkpoint_writer import CheckpointWriter
 from postern.durable.checkpoints import Changed, Execute, Later, Left, Lost
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_file, checkpoints_url
-from postern.durable.dbos_intervals import lengthen
+from postern.durable.dbos_intervals import SCHEDULES_SECONDS, lengthen
 from postern.durable.dbos_log import route
 from postern.durable.dbos_rows import DbosRows, Row
 from postern.durable.first_checkpoints import WAITS, FirstCheckpoints
@@ -313,6 +313,7 @@ class DbosEngine:
             "max_executor_threads": threads(self._url),
             "use_listen_notify": False,
             "notification_listener_polling_interval_sec": LISTEN_SECONDS,
+            "scheduler_polling_interval_sec": SCHEDULES_SECONDS,
             "enable_otlp": False,
             "log_level": "WARNING",
         }

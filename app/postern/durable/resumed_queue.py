@@ -15,12 +15,14 @@ from dbos import DBOS, Queue
 from dbos._core import execute_dequeued_workflow
 from sqlalchemy.exc import SQLAlchemyError
 
+from postern.durable.dbos_intervals import only_queue
+
 if TYPE_CHECKING:
     from dbos._sys_db import SystemDatabase
 
 NAME = "resumed"
 """The only queue."""
-POLL_SECONDS = 1.0
+POLL_SECONDS = 4.0
 """Between two looks of DBOS itself, for runs that could not be begun here at once."""
 
 log = structlog.get_logger("postern.durable")
@@ -38,7 +40,9 @@ class ResumedQueue:
     @classmethod
     async def register(cls, instance: DBOS, node: str, version: str) -> "ResumedQueue":
         """Make the queue, if it is not there."""
-        return cls(instance, await DBOS.register_queue_async(NAME, polling_interval_sec=POLL_SECONDS), node, version)
+        queue = await DBOS.register_queue_async(NAME, polling_interval_sec=POLL_SECONDS)
+        only_queue(instance._sys_db, queue)
+        return cls(instance, queue, node, version)
 
     def begin(self) -> None:
         """Execute what waits in the queue, as a look of DBOS does it. It blocks. If the database cannot be used, DBOS

@@ -2,9 +2,10 @@
 request is served.
 
 The debug mode of asyncio would find it too, but slows down everything. Here a thread looks at the loop's thread a few
-times a second. If it finds code of an author there, or a body or result that is validated, it asks the loop for a sign
-of life. Code in C that holds the interpreter, as validation does, holds this thread up too: it then looks at once, and
-at the processor time that the loop's thread has used meanwhile.
+times a second, because each look takes the interpreter from requests. If it finds code of an author there, or a body or
+result that is validated, it asks the loop for a sign of life, and looks more often until there is one. Code in C that
+holds the interpreter, as validation does, holds this thread up too: it then looks at once, and at the processor time
+that the loop's thread has used meanwhile.
 """
 
 import asyncio
@@ -30,8 +31,10 @@ from postern.thread_frames import frame_of
 
 LONGEST = 0.2
 """Seconds that code may hold the loop without a warning."""
-EVERY = 0.1
-"""Seconds between two looks."""
+EVERY = 0.3
+"""Seconds between two looks. Code that holds the loop for this and LONGEST is always found, shorter code by chance."""
+CLOSER = 0.1
+"""Seconds between two looks while the loop owes a sign of life."""
 QUIET = 600.0
 """Seconds between two warnings about the same line of the same workflow."""
 
@@ -70,10 +73,12 @@ class BlockedLoop:
         *,
         longest: float = LONGEST,
         every: float = EVERY,
+        closer: float = CLOSER,
         log: FilteringBoundLogger | None = None,
     ) -> None:
         self._longest = longest
         self._every = every
+        self._closer = min(closer, every)
         self._reported = False
         self.counts: Counter[str] = Counter()
         self._below = f"{folder.absolute()}{os.sep}"
@@ -97,22 +102,21 @@ class BlockedLoop:
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         looked, used = monotonic(), processor_time(thread)
-        while not self._stopped.wait(self._every):
+        while not self._stopped.wait(pause := self._every if self._asked is None else self._closer):
             with frame_of(thread) as frame:
                 place = place_of(frame, self._below)
                 workflow = workflow_of(frame) if place is not None else ""
             held = min(monotonic() - looked, processor_time(thread) - used)
             if PAUSES.held:
                 self._asked = None
+            elif place is not None and held >= self._longest + pause:
+                self._report(place, workflow)
             elif place is not None:
-                self._look(loop, place, workflow, held)
+                self._look(loop, place, workflow)
             looked, used = monotonic(), processor_time(thread)
 
-    def _look(self, loop: asyncio.AbstractEventLoop, place: Place, workflow: str, held: float) -> None:
-        """Look at the loop's thread, which has computed for `held` seconds since the last look."""
-        if held >= self._longest + self._every:
-            self._report(place, workflow)
-            return
+    def _look(self, loop: asyncio.AbstractEventLoop, place: Place, workflow: str) -> None:
+        """Look at the loop's thread, which is in code of an author."""
         asked = self._asked
         if asked is None or asked[1] != place.step:
             if asked is None:
