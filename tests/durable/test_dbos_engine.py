@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
-from dbos import DBOS, _dbos, _scheduler, _workflow_commands
+from dbos import DBOS, _dbos, _queue, _scheduler, _workflow_commands
 from dbos._sys_db_postgres import BACKGROUND_JOB_LOCK_IDLE_TIMEOUT_MS
 from dbos._utils import GlobalParams
 from sqlalchemy import text
@@ -131,6 +131,8 @@ async def test_dbos_looks_seldom_for_what_does_not_occur_here(database_url: str)
         assert queue._polling_interval_sec == QUEUE_SECONDS
         assert "_STARTUP_FAST_POLL_DURATION_SEC" in _scheduler.dynamic_scheduler_loop.__code__.co_names
         assert _scheduler._STARTUP_FAST_POLL_DURATION_SEC == 0
+        assert "list_queues" in _queue.queue_thread.__code__.co_names
+        assert [each.name for each in vars(instance._sys_db)["list_queues"](application_name="postern")] == [NAME]
         assert instance._config["runtimeConfig"]["scheduler_polling_interval_sec"] == SCHEDULES_SECONDS
     finally:
         await engine.stop()

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic_core import to_json
 
@@ -46,6 +46,9 @@ class Answer:
 
     __slots__ = ("_fields", "_lines", "content", "status")
 
+    _added: ClassVar[tuple[tuple[Field, ...], bytes]] = ((), b"")
+    """What was added last, and its lines: nearly always the same tuple, of which no field has to be looked at."""
+
     def __init__(self, status: int, headers: list[Field], content: bytes, lines: bytes | None = None) -> None:
         self.status = status
         self.content = content
@@ -77,7 +80,11 @@ class Answer:
         if self._lines is None:
             self._fields = [*self._fields, *fields]
         else:
-            self._lines += _lines_of_added(fields)
+            added, lines = Answer._added
+            if fields is not added:
+                lines = _lines_of_added(fields)
+                Answer._added = fields, lines
+            self._lines += lines
 
     async def send(self, send: Send, *, head: bool = False) -> None:
         """Send it in the two messages of ASGI; to a HEAD without its content (RFC 9110, section 9.3.2)."""

@@ -189,11 +189,17 @@ def test_what_counts_as_one_client():
         "2001:db8:1:3::9": "2001:db8:1:3::/64",
         "fe80::1%eth0": "fe80::/64",
         "": "",
-        "x" * 1000: "x" * 45,
+        "x" * 1000: "x" * 46,
     }
     assert {address: client_of(address) for address in table} == table
 
 
-@given(st.text(max_size=200))
-def test_any_text_counts_as_some_client_of_bounded_length(text: str):
-    assert len(client_of(text)) <= 45
+LONGEST_ADDRESS = "2001:0db8:0001:0002:0003:0004:192.168.111.222"
+
+
+@given(st.one_of(st.text(max_size=200), st.ip_addresses().map(str), st.text().map(LONGEST_ADDRESS.__add__)))
+def test_any_text_counts_as_some_client_of_bounded_length_whose_name_is_its_own(text: str):
+    """A request from an address that is the name of a client is one of that client."""
+    name = client_of(text)
+    assert len(name) <= 46
+    assert client_of(name) == name

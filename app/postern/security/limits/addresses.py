@@ -3,8 +3,9 @@
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-_LONGEST = 45
-"""Characters of an address. A trusted proxy may forward any text."""
+_LONGEST = 46
+"""Characters that are kept of what is no address: a trusted proxy may forward any text. An address has one less at
+most, so that no part of another text is the name of a client."""
 
 
 @lru_cache(maxsize=4096)

@@ -64,16 +64,14 @@ class Taken:
 
 
 class Usual(NamedTuple):
-    """What counts a request of a client that has its whole rate, which is the usual case, in as few steps as can be:
-    if `full_at` of the client is not after `now()`, set it to that plus `gap`, and `taken` became of the request. With
-    more than `most` clients, `forget` some. Any other client is for `Limiter.take`."""
+    """What counts a request of a client that was counted before and has its whole rate, which is the usual case, in as
+    few steps as can be: if it has a `full_at`, and that is before `now()`, set it to that plus `gap`, and `taken`
+    became of the request. Any other request is for `Limiter.take`."""
 
     full_at: dict[Hashable, int]
     now: Callable[[], int]
     gap: int
     taken: Taken
-    most: int
-    forget: Callable[[int], None]
 
 
 class _Meter:
@@ -173,7 +171,7 @@ class Limiter:
         if self._of_workflow or common.quick is None or common.first is None:
             return None
         meter = common.quick
-        return Usual(meter.full_at, self._now, meter.gap, common.first, meter.most, meter.forget)
+        return Usual(meter.full_at, self._now, meter.gap, common.first)
 
     @property
     def remembered(self) -> int:
