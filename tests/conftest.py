@@ -59,6 +59,10 @@ LONG_MODULE = 0.5
 START_PROCESSES = {"postgres_url", "durable_host", "shared_host"}
 """Fixtures that start processes. The parameters of those below that do so have the marker themselves."""
 
+DATABASES = ("database_url", "new_database_url")
+ON_POSTGRESQL = "postgresql"
+"""The parameter of a test that is for this database only, by `indirect=True`: then the fixture's marker is not set."""
+
 SERVE_A_TENANT = {"tenant", "fronted_tenant"}
 """Fixtures that serve a local tenant of their own, with new keys and over TLS."""
 
@@ -227,6 +231,11 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if " at 0x" in text or len(text) > LONGEST_ID else None
 
 
+def _is_on_postgresql(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and ON_POSTGRESQL in (callspec.params.get(name) for name in DATABASES)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Set the markers that follow from what a test uses, and leave out what the options say. Modules that start
@@ -239,7 +248,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         found = {marker.name for marker in item.iter_markers()}
         is_hypothesis = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
         follow = {
-            "process": bool(names & START_PROCESSES) or process[item.path],
+            "process": bool(names & START_PROCESSES) or process[item.path] or _is_on_postgresql(item),
             "network": bool(names & SERVE_A_TENANT),
             "soak": "long" in found or "campaign" in names or is_hypothesis,
         }
