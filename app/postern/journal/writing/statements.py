@@ -75,11 +75,23 @@ def take_outcome_back(connection: Connection, run_id: str) -> None:
 
 
 def write_alone(connection: Connection, rows: Rows) -> bool:
-    """Insert runs as `write_runs` does, in a separate transaction, if one SQLite call can do it: each call gives up the
-    interpreter lock, and has to wait for it afterwards. Returns False if nothing was done."""
-    if connection.dialect.name != "sqlite" or len(rows) > MAX_ALONE:
+    """Insert runs as `write_runs` does, in a separate transaction, if one statement can do it. Each call of SQLite
+    gives up the interpreter lock, and has to wait for it afterwards. PostgreSQL is waited for once, and not for each of
+    BEGIN, INSERT and COMMIT. Returns False if nothing was done."""
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == "sqlite":
+        if len(rows) > MAX_ALONE:
+            return False
+        driver.execute(*_for_sqlite(runs, COLUMNS, ONTO_RUNS, rows))
+        return True
+    if driver.closed:
         return False
-    connection.connection.driver_connection.execute(*_for_sqlite(runs, COLUMNS, ONTO_RUNS, rows))  # type: ignore[union-attr]
+    driver.autocommit = True
+    try:
+        insert_rows(connection, runs, COLUMNS, ONTO_RUNS, rows)
+    finally:
+        if not driver.closed:
+            driver.autocommit = False
     return True
 
 
