@@ -257,12 +257,17 @@ async def test_a_stateless_workflow_is_called_without_a_key(server: AsyncClient)
 async def test_calls_at_the_same_time_leave_no_garbage_however_they_end(
     server: AsyncClient, workflow: str, names: list[str], status: int
 ):
-    """Each of them is a task of its own, which keeps the error that it ended with."""
+    """Each of them is a task of its own, which keeps the error that it ended with. What is left of the server of an
+    earlier test may be found once, garbage of calls each time."""
     await server.post(f"/triggers/{workflow}", json=names)  # what is made once
-    with garbage() as found:
-        answer = await server.post(f"/triggers/{workflow}", json=names)
-    assert answer.status_code == status
-    assert not {name: count for name, count in found.items() if ".connections." in name or ".authoring." in name}
+    for _ in range(2):
+        with garbage() as found:
+            answer = await server.post(f"/triggers/{workflow}", json=names)
+        assert answer.status_code == status
+        ours = {name: count for name, count in found.items() if ".connections." in name or ".authoring." in name}
+        if not ours:
+            break
+    assert not ours
 
 
 async def test_many_chains_at_a_time_do_not_wait_for_one_another(server: AsyncClient):
