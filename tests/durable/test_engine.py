@@ -57,7 +57,7 @@ async def test_a_run_has_the_outcome_of_its_function(durable_host: Host) -> None
 
 
 async def test_runs_that_go_on_wait_for_no_look_of_dbos(durable_host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There would be one each second, and in a second no more runs than there are turns would go on."""
+    """There would be one in some seconds, and in these no more runs than there are turns would go on."""
     monkeypatch.setattr(resumed_queue, "POLL_SECONDS", 3600.0)
     durable_host.serve(two_steps)
     accepted = [await durable_host.accept(two_steps) for _ in range(7)]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Connection, Engine, func, select, text
 
 from postern.journal.database.engine import MAX_PREPARED
 from postern.journal.schema import runs
@@ -58,14 +58,18 @@ def recorded(engine: Engine) -> list[str]:
         return list(another.execute(select(runs.c.id).order_by(runs.c.id)).scalars())
 
 
+def take_back_another(connection: Connection) -> None:
+    with connection.begin() as transaction:
+        statements.write_runs(connection, [row("another")])
+        transaction.rollback()
+
+
 def test_runs_alone_are_committed_by_their_statement_and_the_next_transaction_is_one(database_url: str):
     engine = empty_journal(database_url)
     with engine.connect() as connection:
         assert write_alone(connection, [row("a"), row("b")])
         assert recorded(engine) == ["a", "b"]
-        with connection.begin() as transaction:
-            statements.write_runs(connection, [row("c")])
-            transaction.rollback()
+        take_back_another(connection)
         assert recorded(engine) == ["a", "b"]
     engine.dispose()
 
@@ -78,9 +82,7 @@ def test_a_row_that_the_database_refuses_is_lost_alone_and_leaves_the_connection
         write_batch(connection, batch)
         assert list(batch.lost) == ["b"]
         assert recorded(engine) == ["a", "c"]
-        with connection.begin() as transaction:
-            statements.write_runs(connection, [row("d")])
-            transaction.rollback()
+        take_back_another(connection)
     assert recorded(engine) == ["a", "c"]
     engine.dispose()
 

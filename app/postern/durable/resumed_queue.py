@@ -1,7 +1,7 @@
 """DBOS's queue of the runs that go on. They begin when they are put there.
 
-DBOS looks at a queue once in each interval, and nothing wakes it: as many runs as there are turns would go on in a
-second, and no more. A look by itself costs as much as one that finds something, so a short interval is no answer.
+DBOS looks at a queue once in each interval, and nothing wakes it: as many runs as there are turns would go on in
+an interval, and no more. A look by itself costs as much as one that finds something, so a short interval is no answer.
 
 Seen on DBOS 3.4.0.
 """
