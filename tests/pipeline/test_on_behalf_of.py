@@ -25,6 +25,7 @@ from postern.local_tenant.on_behalf_of import CLAIMS
 from postern.server.protocol import GuardedProtocol
 from postern.settings import load_settings
 from tests.connections.counterparts import Counterpart, always, in_turn, listening, reply
+from tests.memory import held_texts
 from tests.modules import no_modules_left
 from tests.pipeline.with_connections import served
 from tests.reachable import VISITS, reachable
@@ -416,21 +417,10 @@ def texts(digest: bytes, size: int) -> list[str]:
     gc.collect()
     found = [
         f"{type(holder).__name__}: {repr(holder)[:200]}"
-        for holder in gc.get_objects()
-        for each in _held(holder)
-        if size <= len(each) < 1_000_000 and _has(each, digest, size)
+        for holder, each in held_texts(size)
+        if len(each) < 1_000_000 and _has(each, digest, size)
     ]
     return [each for each in found if not each.startswith(OF_THE_CLIENT)]
-
-
-def _held(holder: object) -> Iterator[str | bytes]:
-    """The texts and bytes of an object, also by way of those that the garbage collector leaves out: tuples and
-    dictionaries of such values alone."""
-    for each in gc.get_referents(holder):
-        if isinstance(each, str | bytes | bytearray):
-            yield each if isinstance(each, str) else bytes(each)
-        elif isinstance(each, tuple | dict) and not gc.is_tracked(each):
-            yield from _held(each)
 
 
 def _has(text: str | bytes, digest: bytes, size: int) -> bool:

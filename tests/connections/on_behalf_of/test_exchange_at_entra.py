@@ -22,6 +22,7 @@ from postern.local_tenant import LocalTenant, serve
 from postern.local_tenant.on_behalf_of import CLAIMS
 from tests.connections.entra_entries import Remembering, reference
 from tests.connections.on_behalf_of.on_behalf import ENTRY, GRAPH, auth, entry
+from tests.memory import held_texts
 
 pytestmark = pytest.mark.anyio
 
@@ -280,13 +281,11 @@ async def test_the_stages_of_a_test(tenant: LocalTenant, shared: OnBehalfOf):
 
 def holders_of(mark: str) -> list[str]:
     """The types of objects that hold a text with this mark, other than frames and lists of this test."""
-    found = []
-    for holder in gc.get_objects():
-        for each in gc.get_referents(holder):
-            longer = isinstance(each, str) and len(each) > len(mark) and mark in each
-            if longer or (isinstance(each, bytes) and mark.encode() in each):
-                found.append(type(holder).__name__)
-    return found
+    return [
+        type(holder).__name__
+        for holder, each in held_texts(len(mark) + 1)
+        if (mark in each if isinstance(each, str) else mark.encode() in each)
+    ]
 
 
 C1 = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
