@@ -12,7 +12,7 @@ from postern.connections.grants.tokens import GrantTokens
 from postern.connections.sealing.vault_keys import key_in
 from postern.journal.grants import State, break_, owner_of
 from postern.local_tenant import LocalTenant, serve
-from postern.local_tenant.tenant import GRANTS_KEY_NAME
+from postern.local_tenant.vault import GRANTS_KEY_NAME
 from tests.cli.conftest import Postern
 from tests.cli.keeper import Keeper
 from tests.cli.recorded import closing_engine

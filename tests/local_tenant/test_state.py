@@ -15,8 +15,7 @@ from postern.connections.sealing.sealed_text import KEY_BYTES
 from postern.connections.sealing.vault_keys import key_in
 from postern.local_tenant import LocalTenant, TenantFault, serve
 from postern.local_tenant.state import create_file, write_file
-from postern.local_tenant.tenant import GRANTS_KEY_NAME
-from postern.local_tenant.vault import AUDIT_KEY_NAME, judge
+from postern.local_tenant.vault import AUDIT_KEY_NAME, GRANTS_KEY_NAME, judge
 from postern.security.audit.signing_key import signing_key
 
 pytestmark = pytest.mark.network
@@ -163,6 +162,18 @@ def test_a_damaged_file_is_a_fault_that_repeats_no_content(tmp_path: Path, name:
     with pytest.raises(TenantFault, match=name) as caught:
         LocalTenant.open(tenant.folder)
     assert "secret-looking" not in str(caught.value)
+
+
+def test_a_command_that_serves_no_tenant_reads_its_keys_when_it_signs(tmp_path: Path) -> None:
+    """Listing workflows needs names and addresses only, and makes what is missing."""
+    folder = LocalTenant.open(tmp_path / "tenant", serves=False).folder
+    assert LocalTenant.open(folder).token("ada")
+    for name in ("ca-key.pem", "server.pem", "signing-keys.pem"):
+        (folder / name).write_text("damaged")
+    tenant = LocalTenant.open(folder, serves=False)
+    assert tenant.authority.startswith("https://127.0.0.1:")
+    with pytest.raises(TenantFault, match="signing-keys"):
+        tenant.token("ada")
 
 
 def test_the_certificate_is_renewed_before_it_ends(tmp_path: Path) -> None:

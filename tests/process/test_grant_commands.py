@@ -4,7 +4,7 @@ import json
 import secrets
 
 from postern.local_tenant import LocalTenant
-from postern.local_tenant.tenant import GRANTS_KEY_NAME
+from postern.local_tenant.vault import GRANTS_KEY_NAME
 from tests.process.commands import command
 from tests.process.servers import Server
 from tests.process.test_my_profile import Person

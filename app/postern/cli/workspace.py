@@ -66,7 +66,7 @@ def workspace() -> Workspace:
     settings = load_settings()
     if settings.tenant_id:
         return Workspace(settings, None)
-    local = LocalTenant.open(STATE_FOLDER, settings.people)
+    local = LocalTenant.open(STATE_FOLDER, settings.people, serves=False)
     return Workspace(local_settings(local), local)
 
 

@@ -13,11 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from postern.local_tenant.state import HOST, TenantFault, create_file, write_file
+from postern.local_tenant.state import CA_FILE, HOST, SERVER_FILE, SERVER_KEY_FILE, TenantFault, create_file, write_file
 
-CA_FILE = "ca.pem"
-SERVER_FILE = "server.pem"
-SERVER_KEY_FILE = "server-key.pem"
 _CA_KEY_FILE = "ca-key.pem"
 
 _CA_LIFE, _CA_RENEWED_BEFORE = timedelta(days=3650), timedelta(days=400)  # renewed earlier than a server's life

@@ -4,8 +4,8 @@ from typing import Any
 
 from postern.local_tenant.directory import EXAMPLE_CONNECTION
 from postern.local_tenant.flow_addresses import FLOWS_AUDIENCE, flow_url
-from postern.local_tenant.tenant import DURABLE_KEY_NAME, GRANTS_KEY_NAME, LocalTenant
-from postern.local_tenant.vault import AUDIT_KEY_NAME
+from postern.local_tenant.tenant import LocalTenant
+from postern.local_tenant.vault import AUDIT_KEY_NAME, DURABLE_KEY_NAME, GRANTS_KEY_NAME
 
 OWN_APPLICATION = "postern"
 """Postern's own application in the local tenant."""

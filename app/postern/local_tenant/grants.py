@@ -7,11 +7,12 @@ import json
 import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
-
-from cryptography.fernet import Fernet, InvalidToken
+from typing import TYPE_CHECKING, Literal
 
 from postern.local_tenant.state import TenantFault, create_file
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
 
 CODE_SECONDS = 600.0
 REFRESH_SECONDS = 90 * 86400.0
@@ -77,6 +78,8 @@ def sealed(grant: Grant, folder: Path) -> str:
 
 def opened(text: str, kind: Kind, folder: Path) -> Grant | None:
     """The grant in a text that `sealed` made; None for any other text, or another kind."""
+    from cryptography.fernet import InvalidToken
+
     try:
         grant = Grant(**json.loads(_cipher(folder).decrypt(text.encode())))
     except InvalidToken:
@@ -84,7 +87,9 @@ def opened(text: str, kind: Kind, folder: Path) -> Grant | None:
     return grant if grant.kind == kind else None
 
 
-def _cipher(folder: Path) -> Fernet:
+def _cipher(folder: Path) -> "Fernet":
+    from cryptography.fernet import Fernet  # what a command that makes a token does not need
+
     path = folder / KEY_FILE
     try:
         return Fernet(create_file(path, Fernet.generate_key))

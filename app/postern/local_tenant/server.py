@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from postern.local_tenant.certificates import SERVER_FILE, SERVER_KEY_FILE
 from postern.local_tenant.listener import listen
-from postern.local_tenant.state import HOST, TenantFault, hold_folder
+from postern.local_tenant.state import HOST, SERVER_FILE, SERVER_KEY_FILE, TenantFault, hold_folder
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -18,6 +18,9 @@ from postern.own_folder import make_folder
 HOST = "127.0.0.1"
 STATE_FILE = "state.json"
 LOCK_FILE = "lock"
+CA_FILE = "ca.pem"
+SERVER_FILE = "server.pem"
+SERVER_KEY_FILE = "server-key.pem"
 
 
 class TenantFault(UserFault):
@@ -35,6 +38,11 @@ class State:
     tenant_id: str = TENANT_ID
     server_url: str = ""
     sign_in_url: str = ""
+
+
+def has_certificates(folder: Path) -> bool:
+    """Whether the server's certificate and its authority are there. They may have expired."""
+    return all((folder / name).exists() for name in (CA_FILE, SERVER_FILE, SERVER_KEY_FILE))
 
 
 def state_at(port: int, server_url: str = "", sign_in_port: int = 0) -> State:

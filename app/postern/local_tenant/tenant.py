@@ -10,8 +10,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from postern.local_tenant import state, tokens
-from postern.local_tenant.certificates import CA_FILE, ensure_certificates
-from postern.local_tenant.client_certificates import PEM, PFX, new_certificate
 from postern.local_tenant.directory import (
     AUDIENCE,
     FOREIGN_TENANT_ID,
@@ -27,13 +25,10 @@ from postern.local_tenant.faults import Faults
 from postern.local_tenant.grants import SignIns
 from postern.local_tenant.listener import listen
 from postern.local_tenant.refusals import Refusals
-from postern.local_tenant.vault import Vault
+from postern.local_tenant.vault import DURABLE_KEY_NAME, GRANTS_KEY_NAME, Vault
 
 EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 GRAPH_AUDIENCE = "https://graph.microsoft.com"
-GRANTS_KEY_NAME = "grants-key"
-DURABLE_KEY_NAME = "durable-key"
-"""The secret with the key that seals the tokens of connections that people grant."""
 DEFAULT_SCOPES = ("user_impersonation",)
 WRONG_AUDIENCE = "843be625-584e-477a-ae84-737a4000d8ea"
 
@@ -62,21 +57,29 @@ class LocalTenant:
     sign_ins: SignIns = field(default_factory=SignIns, compare=False, repr=False)
 
     @classmethod
-    def open(cls, folder: Path, people: Mapping[str, str] = _NO_PEOPLE, *, now: float | None = None) -> "LocalTenant":
-        """The tenant of this folder, made on first use. `people` are those of `[people]`: name to object id.
+    def open(
+        cls, folder: Path, people: Mapping[str, str] = _NO_PEOPLE, *, serves: bool = True, now: float | None = None
+    ) -> "LocalTenant":
+        """The tenant of this folder, made on first use. `people` are those of `[people]`: name to object id. Who does
+        not serve it leaves its keys and certificates as they are, unread.
 
         Raises TenantFault if the folder or a file in it cannot be used."""
         at = _seconds(now)
         folder = folder.absolute()
         directory = directory_with(people)
         state.prepare_folder(folder)
-        ensure_certificates(folder, datetime.fromtimestamp(at, UTC))
+        if serves or not state.has_certificates(folder):
+            from postern.local_tenant.certificates import ensure_certificates
+
+            ensure_certificates(folder, datetime.fromtimestamp(at, UTC))
         state.create_file(folder / _KEYS_FILE, tokens.new_key)
         state.create_state(folder, _first_state)
         names = [app.client_secret_name for app in directory.applications.values() if not app.public]
         vault = Vault.open(folder, [*names, GRANTS_KEY_NAME, DURABLE_KEY_NAME], at)
         tenant = cls(folder, directory, vault)
-        tenant._check()
+        state.read_state(folder)  # a damaged file is reported now, not at the first request
+        if serves:
+            _ = tenant.signing_keys
         for application in directory.applications.values():
             if application.has_certificate and not vault.versions(application.certificate_name):
                 tenant.renew_certificate(application.name, now=at)
@@ -150,7 +153,7 @@ class LocalTenant:
     @property
     def ca_bundle(self) -> Path:
         """The PEM file with the authority that clients have to trust."""
-        return self.folder / CA_FILE
+        return self.folder / state.CA_FILE
 
     @property
     def people(self) -> dict[str, str]:
@@ -300,6 +303,8 @@ class LocalTenant:
     ) -> None:
         """Give an application a new certificate, in the vault too, written as PFX (Key Vault's usual form) or PEM. The
         former ones stop working at once (AADSTS700027)."""
+        from postern.local_tenant.client_certificates import PEM, PFX, new_certificate
+
         at = _seconds(now)
         made = new_certificate(application, datetime.fromtimestamp(at, UTC), days)
         name = self._registered(application).certificate_name
@@ -327,11 +332,6 @@ class LocalTenant:
     def moved_to(self, port: int, sign_in_port: int) -> None:
         """Write the ports of the server, and of the pages for people, to `state.json`."""
         state.write_state(self.folder, state.state_at(port, self.server_url, sign_in_port))
-
-    def _check(self) -> None:
-        """Report a damaged file now, not at the first request."""
-        state.read_state(self.folder)
-        _ = self.signing_keys
 
     def _registered(self, name: str) -> Application:
         found = self.who(name)

@@ -1,6 +1,8 @@
 """Access tokens: their claims as in Entra, signing keys, and the check of the vault and Graph. Pure.
 
 Claims: learn.microsoft.com/entra/identity-platform/access-token-claims-reference.
+
+Cryptography and PyJWT are imported by what signs and verifies: most commands only need the names and addresses.
 """
 
 import base64
@@ -11,14 +13,12 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal
-
-import jwt
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from jwt.algorithms import RSAAlgorithm, get_default_algorithms
+from typing import TYPE_CHECKING, Any, Literal
 
 from postern.local_tenant.directory import FOREIGN_TENANT_ID, SIGN_IN_CLIENT_ID, Application, Person
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import rsa
 
 LIFETIME = 3600  # seconds
 BACKDATED = 300
@@ -34,16 +34,21 @@ class SigningKey:
     """One RSA-2048 key of the tenant. Its `kid` is its JWK thumbprint (RFC 7638)."""
 
     kid: str
-    private: rsa.RSAPrivateKey = field(repr=False)
+    private: "rsa.RSAPrivateKey" = field(repr=False)
 
     def jwk(self) -> dict[str, Any]:
         """The public half, as RFC 7517 writes it."""
+        from jwt.algorithms import RSAAlgorithm
+
         public = RSAAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
         return {"kty": "RSA", "use": "sig", "kid": self.kid, "n": public["n"], "e": public["e"]}
 
 
 def new_key() -> bytes:
     """A new private key, as PEM."""
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
@@ -60,6 +65,10 @@ def read_keys(content: bytes) -> tuple[SigningKey, ...]:
 
 
 def _signing_key(pem: bytes) -> SigningKey:
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from jwt.algorithms import RSAAlgorithm
+
     key = load_pem_private_key(pem, password=None)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise ValueError("not an RSA key")  # noqa: TRY004
@@ -187,6 +196,8 @@ def encode(claims: Mapping[str, Any] | bytes, headers: Mapping[str, Any], key: A
     as an HMAC secret. `claims` as bytes are not changed.
     """
     payload = claims if isinstance(claims, bytes) else _json(claims)
+    from jwt.algorithms import get_default_algorithms
+
     head = f"{_base64url(_json(headers))}.{_base64url(payload)}"
     algorithms = get_default_algorithms()
     named = headers.get("alg")
@@ -214,6 +225,8 @@ def _decoded(
     token: str, keys: Sequence[SigningKey], now: float | None, *, any_audience: bool = False, **named: Any
 ) -> dict[str, Any] | None:
     """The claims of a token that one of the keys signed and that is valid `now`; otherwise None."""
+    import jwt
+
     try:
         kid = jwt.get_unverified_header(token).get("kid")
         key = next((key for key in keys if key.kid == kid), None)

@@ -16,6 +16,10 @@ from postern.security.audit.signing_key import new_pem
 VAULT_FILE = "vault.json"
 AUDIT_KEY_NAME = "audit-key"
 """The secret with the key that signs the audit log."""
+GRANTS_KEY_NAME = "grants-key"
+"""The secret with the key that seals the tokens of connections that people grant."""
+DURABLE_KEY_NAME = "durable-key"
+"""The secret with the key that seals what durable runs keep."""
 
 _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")  # what Key Vault allows
 

@@ -13,7 +13,7 @@ from postern.cli.diagnosis.finding import Finding
 from postern.cli.workspace import export_local_credential, local_settings
 from postern.http_client import http_client
 from postern.local_tenant import LocalTenant, serve
-from postern.local_tenant.tenant import GRANTS_KEY_NAME
+from postern.local_tenant.vault import GRANTS_KEY_NAME
 from postern.settings import Settings, load_settings
 from tests.databases import put_sqlite
 from tests.modules import no_modules_left
