@@ -17,7 +17,7 @@ class _Ids:
 
     def __init__(self) -> None:
         self.random_parts: list[str] = []
-        self.millisecond = 0
+        self.millisecond = -1
         self.time_part = ""
 
     def draw(self) -> str:
