@@ -143,6 +143,7 @@ MOMENTS = st.integers(*(int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for ye
 @given(FIELDS, ZONES, MOMENTS)
 @example(("30", "2", "*", "*", "*"), MADRID, datetime(2027, 10, 31, 1, 15, tzinfo=UTC).timestamp())
 @example(("0", "*/5", "*", "3,10", "*"), "Australia/Lord_Howe", 1838034000.0)
+@example(("30", "*/5", "*", "3,10", "SUN"), "Australia/Lord_Howe", 1774704600.0)
 def test_due_times_go_forward_and_the_latest_is_the_last_of_them(fields: tuple[str, ...], zone: str, moment: float):
     schedule = made(schedule=" ".join(fields), timezone=zone)
     times = list(islice(schedule.after(moment), 6))

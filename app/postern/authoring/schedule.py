@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
-from itertools import islice, takewhile
+from itertools import chain, count, islice, takewhile
 from math import inf
 from typing import Literal
 
@@ -21,7 +21,7 @@ LONGEST = 200
 """Characters of an expression."""
 NEXT_TIMES = 3
 """Due times that are shown of a schedule."""
-_NOTHING, _HOUR = timedelta(0), timedelta(hours=1)
+_NOTHING, _HOUR, _WEEK = timedelta(0), timedelta(hours=1), timedelta(weeks=1)
 OVERLAP = timedelta(hours=27)
 """A clock that is put back shows times again. Whoever looks back starts this much later, so that none is overlooked.
 Samoa and Kwajalein once changed by a whole day."""
@@ -92,9 +92,11 @@ class Schedule:
 
 
 def _is_uneven(before: datetime, after: datetime) -> bool:
-    """Whether the clocks have changed by a part of an hour between the two, as on Lord Howe Island. CronSim goes on by
-    whole hours there, and may step over a time."""
-    return before.utcoffset() != after.utcoffset() and (_offset(after) - _offset(before)) % _HOUR != _NOTHING
+    """Whether the clocks have changed by a part of an hour between the two, as on Lord Howe Island, also if they have
+    changed back since: they stay so for longer than a week. CronSim goes on by whole hours there, and may step over a
+    time."""
+    weeks = takewhile(lambda each: each < after, (before + number * _WEEK for number in count()))
+    return any((_offset(each) - _offset(before)) % _HOUR != _NOTHING for each in chain([after], weeks))
 
 
 def _offset(of: datetime) -> timedelta:
