@@ -183,7 +183,7 @@ def _new_test(word: str, name: str) -> None:
         raise typer.Exit(2)
     here = workspace()
     triggers = here.load().triggers
-    local = here.local or LocalTenant.open(STATE_FOLDER, here.settings.people)
+    local = here.local or LocalTenant.open(STATE_FOLDER, here.settings.people, serves=False)
     new_test(name, triggers, local)
 
 
