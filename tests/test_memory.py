@@ -9,7 +9,10 @@ from tests.memory import held, held_texts
 
 
 class Thing:
-    """What a weak proxy refers to."""
+    """What a weak proxy refers to, or has a text as its attribute."""
+
+    def __init__(self, text: str = "") -> None:
+        self.text = text
 
 
 WAYS: dict[str, Callable[[str], object]] = {
@@ -20,7 +23,7 @@ WAYS: dict[str, Callable[[str], object]] = {
     "a key": lambda text: {text: "value"},
     "a key with a number beside it": lambda text: {text: 1, 2: 3},
     "a member of a set": lambda text: {text},
-    "an attribute": lambda text: vars(Thing()) | {"text": text},
+    "an attribute": Thing,
     "a tuple in a dictionary": lambda text: {"name": (text, 1)},
     "a dictionary in a list": lambda text: [{"name": text}],
     "a key of a dictionary in a list": lambda text: [{text: "value"}],
